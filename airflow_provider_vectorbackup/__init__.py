@@ -1,0 +1,3 @@
+"""Backups of the Weaviate vector database, run by Apache Airflow."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Use cases, without Airflow: back up, restore, cancel, wait."""

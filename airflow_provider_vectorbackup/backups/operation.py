@@ -1,0 +1,92 @@
+"""An operation that was started, as it is remembered between task, trigger and retry, and what a task returns of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A backup or restore that a server accepted.
+
+    :param bucket: the bucket it lies in; None for a directory.
+    :param path: the path in the bucket, or the directory on the server; None for the bucket's root.
+    :param server_path: the place as the server names it, such as ``s3://bucket/path/id``; informational.
+    :param location: the place as a worker reaches it, a URI (see ``backups.locations``), where one is known.
+    :param collections: the collections that the server took on, sorted.
+    :param attempts: how many ids this task run has used, the current one included.
+    :param reactivated: tenants made active for this backup: collection -> tenant -> the status to put back.
+    """
+
+    kind: OperationKind
+    address: BackupAddress
+    bucket: str | None = None
+    path: str | None = None
+    server_path: str = ""
+    location: str | None = None
+    collections: tuple[str, ...] = ()
+    base_backup_id: str | None = None
+    server_version: str = ""
+    attempts: int = 1
+    reactivated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-serialisable form, for trigger arguments and the task state store."""
+        return asdict(self) | {"collections": list(self.collections)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` wrote."""
+        return cls(
+            **(
+                dict(data)
+                | {
+                    "kind": OperationKind(data["kind"]),
+                    "address": BackupAddress(**data["address"]),
+                    "collections": tuple(data["collections"]),
+                }
+            )
+        )
+
+    @property
+    def uri(self) -> str:
+        """Where the backup lies: in our location's words if it is known, else in the server's."""
+        if self.location is None:
+            return self.server_path
+        place = Location.parse(self.location)
+        overridden = place.scheme != "file"
+        place = place.with_overrides(self.address.bucket, self.address.path) if overridden else place
+        return place.uri_of(self.address.backup_id)
+
+
+def summary_of(operation: Operation, status: OperationStatus | None) -> dict[str, Any]:
+    """Return what a task returns (XCom): the same keys for backup and restore, waiting or not, deferred or not.
+
+    Times are ISO 8601 in UTC; ``pre_compression_bytes`` is what the collections hold, not what storage does.
+    """
+    seen = status or OperationStatus(operation.kind, Status.STARTED)
+    return {
+        "backup_id": operation.address.backup_id,
+        "backend": operation.address.backend,
+        "bucket": operation.bucket,
+        "path": operation.path,
+        "uri": operation.uri or seen.server_path,
+        "status": seen.status.value,
+        "started_at": _iso(seen.started_at),
+        "completed_at": _iso(seen.completed_at),
+        "pre_compression_bytes": seen.pre_compression_bytes,
+        "collections": list(operation.collections),
+        "server_version": operation.server_version,
+        "base_backup_id": operation.base_backup_id or seen.base_backup_id,
+        "attempts": operation.attempts,
+    }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return time.isoformat(timespec="milliseconds") if time else None

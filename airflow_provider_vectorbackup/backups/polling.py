@@ -1,0 +1,145 @@
+"""What to do with one answer to a status request. Synchronous wait, trigger and sensor all ask here, and only here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
+from airflow_provider_vectorbackup.exceptions import (
+    NotFound,
+    OperationLost,
+    OperationTimedOut,
+    VectorBackupError,
+    WeaviateError,
+)
+
+FIRST_INTERVAL_SECONDS = 1.0
+"""A small backup is done 2 s after its start: the coordinator looks at its nodes after 2 s, then every 10 s."""
+
+_BACKOFF = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The state of one wait. Times are seconds since the epoch.
+
+    :param since: when the wait began, for "after n s" in log lines.
+    :param deadline: when to give up. Absolute, so that a restarted triggerer does not start it anew.
+    :param poll_interval: the longest time between two polls; the first ones are shorter.
+    :param fault_tolerance: for how many seconds without a break passing faults (5xx, no connection, 404) are borne.
+    :param wait_for_existence: whether 404 means "not yet" (a sensor) and not "gone" (our own operation).
+    """
+
+    kind: OperationKind
+    address: BackupAddress
+    since: float
+    deadline: float
+    poll_interval: float
+    fault_tolerance: float = 300.0
+    wait_for_existence: bool = False
+    polls: int = 0
+    last_seen: str = ""
+    faults_since: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What is waited for, as log lines and errors say it."""
+        return f"{self.kind.value.capitalize()} {self.address.backup_id!r} on {self.address.backend}"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Poll again after ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The operation is in a final state."""
+
+    status: OperationStatus
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """Stop waiting, with this error."""
+
+    error: VectorBackupError
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision, the wait's next state, and a log line where there is something new to say."""
+
+    decision: Again | Ended | GaveUp
+    watch: Watch = field(repr=False)
+    news: str = ""
+
+
+def judge(watch: Watch, seen: OperationStatus | WeaviateError, now: float) -> Verdict:
+    """Decide what follows from one answer (or from the error in its place)."""
+    if isinstance(seen, OperationStatus):
+        return _judge_status(watch, seen, now)
+    if watch.wait_for_existence and isinstance(seen, NotFound):
+        return _wait_on(replace(watch, faults_since=None), "not there yet", now)
+    if not (seen.retryable or isinstance(seen, NotFound)):
+        return Verdict(GaveUp(seen), watch)
+    since = now if watch.faults_since is None else watch.faults_since
+    watch = replace(watch, faults_since=since)
+    if now - since > watch.fault_tolerance:
+        return Verdict(GaveUp(_lost(watch, seen, now)), watch)
+    return _wait_on(watch, f"no status ({seen.message})", now)
+
+
+def _judge_status(watch: Watch, seen: OperationStatus, now: float) -> Verdict:
+    watch = replace(watch, faults_since=None)
+    news = _news(watch, _describe(seen), now)
+    if seen.is_final:
+        return Verdict(Ended(seen), replace(watch, last_seen=_describe(seen)), news)
+    return _wait_on(watch, _describe(seen), now)
+
+
+def _wait_on(watch: Watch, what: str, now: float) -> Verdict:
+    news = _news(watch, what, now)
+    watch = replace(watch, polls=watch.polls + 1, last_seen=what)
+    if now >= watch.deadline:
+        return Verdict(GaveUp(_timed_out(watch, now)), watch, news)
+    seconds = min(watch.poll_interval, FIRST_INTERVAL_SECONDS * _BACKOFF ** (watch.polls - 1))
+    return Verdict(Again(min(seconds, watch.deadline - now)), watch, news)
+
+
+def _describe(seen: OperationStatus) -> str:
+    if seen.status is Status.SUCCESS and not seen.is_final:
+        return "SUCCESS, not yet written to storage"
+    return f"{seen.status.value}: {seen.error}" if seen.error else seen.status.value
+
+
+def _news(watch: Watch, what: str, now: float) -> str:
+    """Return a line if the status changed; none for a poll that shows nothing new."""
+    if what == watch.last_seen:
+        return ""
+    return f"{watch.name}: {what} after {now - watch.since:.1f} s"
+
+
+def _timed_out(watch: Watch, now: float) -> OperationTimedOut:
+    return OperationTimedOut(
+        f"{watch.name} did not end before {_clock(watch.deadline)}: {watch.last_seen} after {now - watch.since:.0f} s.",
+        hint="The server may still be working on it; its own status can stay like this for ever after a crash. Look at "
+        "the nodes, cancel it, or give a longer timeout.",
+        backup_id=watch.address.backup_id,
+    )
+
+
+def _lost(watch: Watch, seen: WeaviateError, now: float) -> OperationLost:
+    faults = now - (watch.faults_since or now)
+    return OperationLost(
+        f"{watch.name} can't be followed: no status for {faults:.0f} s. The last answer: {seen.message}",
+        hint="Look at the server and at its storage. The operation may still be running.",
+        backup_id=watch.address.backup_id,
+    )
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

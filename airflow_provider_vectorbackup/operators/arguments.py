@@ -1,0 +1,113 @@
+"""Templated arguments, as they come: text where a list, a flag or a number is meant. Checked before anything is started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from airflow_provider_vectorbackup.exceptions import InvalidRequest
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def text(value: Any) -> str | None:
+    """Return a text; None for what is not given, also where a template rendered None to text."""
+    return None if value is None or value in ("", "None") else str(value)
+
+
+def names(argument: str, value: Any) -> tuple[str, ...]:
+    """Return a list of names, given as a list or as the JSON text of one.
+
+    :raises InvalidRequest: it is neither, or holds something else than texts.
+    """
+    items = _decoded(argument, value, '["Article", "Author*"]') if isinstance(value, str) else value
+    if items is None:
+        return ()
+    if not isinstance(items, list | tuple | set) or not all(isinstance(item, str) and item for item in items):
+        raise _malformed(argument, value, '["Article", "Author*"]')
+    return tuple(dict.fromkeys(items))
+
+
+def mapping(argument: str, value: Any) -> dict[str, str]:
+    """Return a mapping of names, given as a mapping or as the JSON text of one.
+
+    :raises InvalidRequest: it is neither, or holds something else than texts.
+    """
+    example = '{"old-node": "new-node"}'
+    items = _decoded(argument, value, example) if isinstance(value, str) else value
+    if items is None:
+        return {}
+    if not isinstance(items, Mapping) or not all(
+        isinstance(part, str) and part for pair in items.items() for part in pair
+    ):
+        raise _malformed(argument, value, example)
+    return dict(items)
+
+
+def flag(argument: str, value: Any) -> bool:
+    """Return a flag, given as a bool or as text.
+
+    :raises InvalidRequest: it is neither true nor false.
+    """
+    if isinstance(value, bool):
+        return value
+    if (given := text(value)) is None:
+        return False
+    if given.lower() in ("true", "false"):
+        return given.lower() == "true"
+    raise InvalidRequest(f"{argument} is {value!r}.", hint="Give True or False.")
+
+
+def whole_number(argument: str, value: Any) -> int | None:
+    """Return a whole number, given as one or as text; None for what is not given.
+
+    :raises InvalidRequest: it is none.
+    """
+    if (given := text(value)) is None:
+        return None
+    try:
+        return int(given)
+    except ValueError:
+        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give a whole number.") from None
+
+
+def choice(argument: str, value: Any, kinds: type[E]) -> E:
+    """Return a member of an enumeration, given by its value.
+
+    :raises InvalidRequest: there is no such member.
+    """
+    try:
+        return kinds(value)
+    except ValueError:
+        raise InvalidRequest(f"{argument} is {value!r}.", hint=f"Use one of {', '.join(kinds)}.") from None
+
+
+def seconds(argument: str, value: float | timedelta) -> float:
+    """Return a duration in seconds.
+
+    :raises InvalidRequest: it is not above 0.
+    """
+    length = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(length, int | float) or isinstance(length, bool) or not length > 0:
+        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give seconds above 0, or a timedelta.")
+    return float(length)
+
+
+def _decoded(argument: str, value: str, example: str) -> Any:
+    if (given := text(value)) is None:
+        return None
+    try:
+        return json.loads(given)
+    except ValueError:
+        raise _malformed(argument, value, example) from None
+
+
+def _malformed(argument: str, value: Any, example: str) -> InvalidRequest:
+    shown = repr(value) if len(repr(value)) <= 80 else f"{value!r:.80}…"
+    return InvalidRequest(
+        f"{argument} is {shown}, which is not of the form {example}.",
+        hint="In a template, render it with '| tojson', or set render_template_as_native_obj=True on the Dag.",
+    )

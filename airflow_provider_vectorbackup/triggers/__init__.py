@@ -1,0 +1,1 @@
+"""Triggers: wait for backups and restores on the triggerer."""
