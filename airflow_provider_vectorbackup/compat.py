@@ -4,6 +4,7 @@
 Task state store (survives retries)       from Airflow 3.3 on
 ``BaseTrigger.on_kill``                    from Airflow 3.3 on
 Connection form from provider info        from Airflow 3.2 on
+Exceptions of tasks in ``airflow.sdk``     from Airflow 3.2 on
 ========================================  =====================
 """
 
@@ -13,6 +14,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from airflow_provider_vectorbackup.actions.memory import Memory, NoMemory
+
+try:
+    from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import (  # type: ignore[no-redef]
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+    )
+
+__all__ = ["AirflowFailException", "AirflowSensorTimeout", "AirflowSkipException", "memory_of"]
 
 
 class _TaskMemory:

@@ -106,7 +106,8 @@ class WeaviateError(VectorBackupError):
     """An answer of the server, or the lack of one.
 
     :param status_code: the HTTP status, if there was an answer.
-    :param may_have_started: whether the server may have begun what a POST asked for; ask for the status before repeating.
+    :param may_have_started: whether the server may have begun what a POST asked for; before repeating it, ask for the
+        status.
     """
 
     def __init__(

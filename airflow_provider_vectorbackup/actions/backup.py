@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,9 +13,10 @@ from airflow_provider_vectorbackup.actions.memory import Memory
 from airflow_provider_vectorbackup.actions.selection import require_same_collections
 from airflow_provider_vectorbackup.actions.server import (
     Server,
+    identify_server,
     listed_backup,
     operation_on,
-    read_server,
+    ready_server,
     require_same_place,
     status_or_none,
     without_needless_overrides,
@@ -87,6 +89,19 @@ class _Plan:
     left_out: Tenants
 
 
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What is known of earlier tries of this task run."""
+
+    attempt: int
+    remembered: Mapping[str, Any]
+    run_started_at: datetime | None
+
+    def holds(self, address: BackupAddress) -> bool:
+        """Whether this task run itself chose that id before it sent its request."""
+        return bool(self.remembered) and self.remembered["address"]["backup_id"] == address.backup_id
+
+
 def begin_backup(
     client: WeaviateClient, order: BackupOrder, memory: Memory, run_started_at: datetime | None
 ) -> Operation:
@@ -98,21 +113,20 @@ def begin_backup(
     :raises SelectionMismatch: the server took on other collections; the backup was canceled.
     """
     require_legal_id(order.address.backup_id)
-    server = read_server(client, order.address.backend)
+    server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)
     order = replace(order, address=without_needless_overrides(server, order.address))
     remembered = memory.get(MEMORY_KEY) or {}
     first = remembered.get("attempts", 1)
     for attempt in range(first, first + _MOST_ATTEMPTS):
-        address = replace(order.address, backup_id=attempt_id(order.address.backup_id, attempt))
-        found = status_or_none(client, OperationKind.BACKUP, address)
+        tried = replace(order, address=replace(order.address, backup_id=attempt_id(order.address.backup_id, attempt)))
+        found = status_or_none(client, OperationKind.BACKUP, tried.address)
         if found is None:
             put_back(client, remembered.get("reactivated", {}))
-            return _start(client, server, replace(order, address=address), memory, attempt)
+            return _start(client, ready_server(client, server), tried, memory, attempt)
         if not found.status.is_spent:
-            _require_ours(order, address, found, remembered, run_started_at)
-            return _attach(client, server, order, address, found, remembered, attempt)
-        log.warning("Backup id %r is spent (%s %s); trying the next.", address.backup_id, found.status, found.error)
+            return _attach(client, server, tried, found, _Past(attempt, remembered, run_started_at))
+        log.warning("Backup id %r is spent (%s %s).", tried.address.backup_id, found.status, found.error)
     raise PreflightFailed(f"{_MOST_ATTEMPTS} ids from {order.address.backup_id!r} on are spent by failed backups.")
 
 
@@ -139,7 +153,7 @@ def _start(client: WeaviateClient, server: Server, order: BackupOrder, memory: M
         if accepted is not None:
             operation = replace(operation, server_path=accepted.server_path, reactivated=reactivated)
             require_same_collections(
-                client, server.version, operation, accepted.collections, bool(order.include or order.exclude)
+                client, server.version, operation, accepted.collections, exactly=bool(plan.request.include)
             )
             operation = replace(operation, collections=accepted.collections)
     except BaseException:
@@ -213,43 +227,15 @@ def _base(client: WeaviateClient, order: BackupOrder, chosen: tuple[str, ...]) -
     return order.incremental_base
 
 
-def _require_ours(
-    order: BackupOrder,
-    address: BackupAddress,
-    found: OperationStatus,
-    remembered: dict[str, Any],
-    run_started_at: datetime | None,
-) -> None:
-    """Raise if the backup under our id was not started by this task run."""
-    if remembered and remembered["address"]["backup_id"] == address.backup_id:
-        return
-    if order.id_is_chosen and found.is_final and order.if_exists is IfExists.REUSE:
-        return
-    if run_started_at and found.started_at and found.started_at >= run_started_at:
-        return
-    raise AlreadyExists(
-        f"Backup {address.backup_id!r} is there already ({found.status.value}, started {found.started_at}), and this "
-        f"run, which began {run_started_at}, did not start it.",
-        hint="Choose another backup_id"
-        + (", or set if_exists to 'reuse' to take a finished one." if order.id_is_chosen else "."),
-        backup_id=address.backup_id,
-    )
-
-
 def _attach(
-    client: WeaviateClient,
-    server: Server,
-    order: BackupOrder,
-    address: BackupAddress,
-    found: OperationStatus,
-    remembered: dict[str, Any],
-    attempt: int,
+    client: WeaviateClient, server: Server, order: BackupOrder, found: OperationStatus, past: _Past
 ) -> Operation:
-    log.info(
-        "Backup %r is there already: %s. Following it instead of starting another.", address.backup_id, found.status
-    )
-    if remembered and remembered["address"]["backup_id"] == address.backup_id:
-        return replace(Operation.from_json(remembered), server_path=found.server_path)
+    """Return the operation under this id, if it is this task run's."""
+    address = order.address
+    _require_ours(order, found, past)
+    log.info("Backup %r is there already: %s. Following it, not starting another.", address.backup_id, found.status)
+    if past.holds(address):
+        return replace(Operation.from_json(past.remembered), server_path=found.server_path)
     listed = listed_backup(client, server.version, address)
     return operation_on(
         server,
@@ -259,7 +245,23 @@ def _attach(
         location=order.location,
         collections=listed.collections if listed else (),
         base_backup_id=found.base_backup_id,
-        attempts=attempt,
+        attempts=past.attempt,
+    )
+
+
+def _require_ours(order: BackupOrder, found: OperationStatus, past: _Past) -> None:
+    if past.holds(order.address):
+        return
+    if order.id_is_chosen and found.is_final and order.if_exists is IfExists.REUSE:
+        return
+    if past.run_started_at and found.started_at and found.started_at >= past.run_started_at:
+        return
+    raise AlreadyExists(
+        f"Backup {order.address.backup_id!r} is there already ({found.status.value}, started {found.started_at}), and "
+        f"this run, which began {past.run_started_at}, did not start it.",
+        hint="Choose another backup_id"
+        + (", or set if_exists to 'reuse' to take a finished one." if order.id_is_chosen else "."),
+        backup_id=order.address.backup_id,
     )
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 from airflow_provider_vectorbackup.actions.memory import Memory
+from airflow_provider_vectorbackup.actions.obstacles import IfCollectionExists, clear_way, find_obstacles
 from airflow_provider_vectorbackup.actions.selection import require_same_collections
 from airflow_provider_vectorbackup.actions.server import (
     Server,
+    identify_server,
     listed_backup,
     operation_on,
-    read_server,
+    ready_server,
     require_same_place,
     status_or_none,
     without_needless_overrides,
@@ -24,22 +25,14 @@ from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.outcome import Outcome, conclude
 from airflow_provider_vectorbackup.backups.selection import is_pattern, names_shown, select_collections
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
-from airflow_provider_vectorbackup.exceptions import InvalidRequest, NothingToRestore, PreflightFailed, WeaviateError
-from airflow_provider_vectorbackup.weaviate import calls, features
+from airflow_provider_vectorbackup.exceptions import InvalidRequest, PreflightFailed, WeaviateError
+from airflow_provider_vectorbackup.weaviate import calls
 from airflow_provider_vectorbackup.weaviate.answers import Accepted
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 log = logging.getLogger(__name__)
 
 MEMORY_KEY = "restore"
-
-
-class IfCollectionExists(StrEnum):
-    """What to do about collections that are in the way of a restore."""
-
-    FAIL = "fail"
-    SKIP = "skip"
-    REPLACE = "replace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +56,16 @@ class RestoreOrder:
     allow_replace: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A checked order: what will be sent and deleted, and what stood there before."""
+
+    chosen: tuple[str, ...]
+    to_delete: tuple[str, ...]
+    before: OperationStatus | None
+    attempt: int
+
+
 def begin_restore(client: WeaviateClient, order: RestoreOrder, memory: Memory) -> Operation:
     """Return the running (or finished) restore of this task run; start it if there is none.
 
@@ -72,7 +75,7 @@ def begin_restore(client: WeaviateClient, order: RestoreOrder, memory: Memory) -
     """
     require_legal_id(order.address.backup_id)
     _require_replace_allowed(order)
-    server = read_server(client, order.address.backend)
+    server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)
     order = replace(order, address=without_needless_overrides(server, order.address))
     before = status_or_none(client, OperationKind.RESTORE, order.address)
@@ -81,39 +84,34 @@ def begin_restore(client: WeaviateClient, order: RestoreOrder, memory: Memory) -
         log.info("Restore of %r is there already: %s. Following it.", order.address.backup_id, before.status)
         return replace(Operation.from_json(remembered["operation"]), server_path=before.server_path)
     _require_startable(client, order, before)
+    server = ready_server(client, server)
     chosen = _choose(client, server, order)
-    in_the_way = _in_the_way(client, server, chosen)
-    chosen = _resolve(order, chosen, in_the_way)
-    return _start(client, server, order, chosen, in_the_way, before, memory, remembered.get("attempts", 0) + 1)
+    obstacles = find_obstacles(client, server, chosen)
+    chosen = clear_way(chosen, obstacles, order.if_collection_exists, order.address.backup_id)
+    to_delete = tuple(obstacles) if order.if_collection_exists is IfCollectionExists.REPLACE else ()
+    return _start(client, server, order, _Plan(chosen, to_delete, before, remembered.get("attempts", 0) + 1), memory)
 
 
-def _start(
-    client: WeaviateClient,
-    server: Server,
-    order: RestoreOrder,
-    chosen: tuple[str, ...],
-    in_the_way: Mapping[str, str],
-    before: OperationStatus | None,
-    memory: Memory,
-    attempt: int,
-) -> Operation:
-    call = calls.restore_backup(_request(order, chosen), server.version)
+def _start(client: WeaviateClient, server: Server, order: RestoreOrder, plan: _Plan, memory: Memory) -> Operation:
+    call = calls.restore_backup(_request(order, plan.chosen), server.version)
     operation = operation_on(
         server,
         OperationKind.RESTORE,
         order.address,
         location=order.location,
-        collections=chosen,
-        attempts=attempt,
+        collections=plan.chosen,
+        attempts=plan.attempt,
     )
-    intent = {"attempts": attempt, "before": before.status.value if before else None, "operation": operation.to_json()}
+    before = plan.before.status.value if plan.before else None
+    intent = {"attempts": plan.attempt, "before": before, "operation": operation.to_json()}
     memory.set(MEMORY_KEY, intent | {"accepted": False})
-    if order.if_collection_exists is IfCollectionExists.REPLACE:
-        _delete(client, in_the_way)
-    accepted = _post(client, call, order, before)
+    for name in plan.to_delete:
+        log.warning("Deleting collection %s, to be replaced by the backup's.", name)
+        client.send(calls.delete_collection(name))
+    accepted = _post(client, call, order, plan.before)
     if accepted is not None:
         operation = replace(operation, server_path=accepted.server_path)
-        require_same_collections(client, server.version, operation, accepted.collections, bool(chosen))
+        require_same_collections(client, server.version, operation, accepted.collections, exactly=bool(plan.chosen))
         operation = replace(operation, collections=accepted.collections)
     memory.set(MEMORY_KEY, intent | {"accepted": True, "operation": operation.to_json()})
     log.info(
@@ -152,8 +150,8 @@ def _require_startable(client: WeaviateClient, order: RestoreOrder, before: Oper
     backup_id = order.address.backup_id
     if before and before.status is Status.CANCELLING:
         raise PreflightFailed(
-            f"A canceled restore of {backup_id!r} left the state CANCELLING behind; the server would accept a new one and "
-            "do nothing.",
+            f"A canceled restore of {backup_id!r} left the state CANCELLING behind; the server would accept a new "
+            "one and do nothing.",
             hint=f"Delete the object {backup_id}/restore_config.json in the backup's storage and try again.",
             backup_id=backup_id,
         )
@@ -174,48 +172,16 @@ def _choose(client: WeaviateClient, server: Server, order: RestoreOrder) -> tupl
         return select_collections(listed.collections, include=order.include, exclude=order.exclude, where=where)
     if order.exclude or any(is_pattern(name) for name in order.include):
         raise InvalidRequest(
-            f"Backup {order.address.backup_id!r} is not in the server's list, so patterns and exclude can't be checked.",
+            f"Backup {order.address.backup_id!r} is not in the server's list, so patterns can't be checked.",
             hint="Name the collections in include.",
         )
     if not order.include and server.collections:
         raise InvalidRequest(
-            f"Backup {order.address.backup_id!r} is not in the server's list, and the server has collections: whether they "
-            "are in the way can't be checked.",
+            f"Backup {order.address.backup_id!r} is not in the server's list, and the server has collections: whether "
+            "they are in the way can't be checked.",
             hint="Name the collections in include.",
         )
     return tuple(sorted(set(order.include)))
-
-
-def _in_the_way(client: WeaviateClient, server: Server, chosen: tuple[str, ...]) -> dict[str, str]:
-    """Return what stands where a chosen collection would go: chosen name -> "collection X" or "alias X".
-
-    Names that differ in case only, and aliases, are in the way too.
-    """
-    taken = {name.casefold(): f"collection {name}" for name in server.collection_names}
-    if features.ALIASES.is_in(server.version):
-        taken |= {name.casefold(): f"alias {name}" for name in client.send(calls.read_aliases())}
-    return {name: taken[name.casefold()] for name in chosen if name.casefold() in taken}
-
-
-def _resolve(order: RestoreOrder, chosen: tuple[str, ...], in_the_way: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what is left to restore after the policy on collections in the way."""
-    foreign = {name: what for name, what in in_the_way.items() if what != f"collection {name}"}
-    policy = order.if_collection_exists
-    if in_the_way and (policy is IfCollectionExists.FAIL or (policy is IfCollectionExists.REPLACE and foreign)):
-        raise PreflightFailed(
-            f"In the way of the restore: {names_shown((foreign if policy is IfCollectionExists.REPLACE else in_the_way).values())}.",
-            hint="Delete them, restore others (include, exclude), or set if_collection_exists to 'skip', or to 'replace' "
-            "with allow_replace=True.",
-            backup_id=order.address.backup_id,
-        )
-    if policy is IfCollectionExists.SKIP:
-        left = tuple(name for name in chosen if name not in in_the_way)
-        if in_the_way:
-            log.info("There already, skipped: %s", names_shown(in_the_way))
-        if chosen and not left:
-            raise NothingToRestore(f"All collections of the restore are there already: {names_shown(chosen)}.")
-        return left
-    return chosen
 
 
 def _require_replace_allowed(order: RestoreOrder) -> None:
@@ -224,12 +190,6 @@ def _require_replace_allowed(order: RestoreOrder) -> None:
             "if_collection_exists='replace' deletes the collections in the way before it restores.",
             hint="Set allow_replace=True as well if that is meant.",
         )
-
-
-def _delete(client: WeaviateClient, in_the_way: Mapping[str, str]) -> None:
-    for name in in_the_way:
-        log.warning("Deleting collection %s, to be replaced by the backup's.", name)
-        client.send(calls.delete_collection(name))
 
 
 def _request(order: RestoreOrder, chosen: tuple[str, ...]) -> calls.RestoreRequest:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def require_same_collections(
-    client: WeaviateClient, version: Version, operation: Operation, taken: Collection[str], exactly: bool
+    client: WeaviateClient, version: Version, operation: Operation, taken: Collection[str], *, exactly: bool
 ) -> None:
     """Cancel the operation and raise if the server took on others than ``operation.collections``.
 
@@ -38,8 +38,8 @@ def require_same_collections(
     except VectorBackupError as error:
         log.warning("It could not be canceled: %s", error.message)
     raise SelectionMismatch(
-        f"The server took on other collections for {operation.kind.value} {operation.address.backup_id!r} than it was asked "
-        f"for. Missing: {names_shown(missing)}. Too many: {names_shown(extra)}. It was told to cancel.",
+        f"The server took on other collections for {operation.kind.value} {operation.address.backup_id!r} than it was "
+        f"asked for. Missing: {names_shown(missing)}. Too many: {names_shown(extra)}. It was told to cancel.",
         hint="Missing ones mostly mean that the user lacks manage_backups on them.",
         backup_id=operation.address.backup_id,
     )

@@ -42,15 +42,21 @@ class Server:
         return tuple(collection.name for collection in self.collections)
 
 
-def read_server(client: WeaviateClient, backend: str) -> Server:
-    """Ask a server what it is, and make sure that it can back up to ``backend`` now.
+def identify_server(client: WeaviateClient, backend: str) -> Server:
+    """Ask a server what it is; its collections are not asked for yet.
 
     :raises PreflightFailed: the backend's module is not enabled.
-    :raises ServerNotReady: a node is not healthy.
     """
     meta = client.send(calls.read_meta())
-    server = server_of(meta, backend)
     require_enabled(meta, backend)
+    return server_of(meta, backend)
+
+
+def ready_server(client: WeaviateClient, server: Server) -> Server:
+    """Make sure that an operation can be started now, and return the server with its collections.
+
+    :raises ServerNotReady: a node is not healthy.
+    """
     require_healthy(client)
     return replace(server, collections=client.send(calls.read_schema()))
 

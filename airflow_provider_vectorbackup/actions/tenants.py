@@ -107,7 +107,7 @@ def _inactive(client: WeaviateClient, collection: str, names: Mapping[str, str])
 
 
 def _set(client: WeaviateClient, collection: str, activities: Mapping[str, str]) -> None:
-    """The server takes at most 100 tenants in one request."""
+    """Set activities, 100 tenants a request: the server takes no more."""
     items = list(activities.items())
     for start in range(0, len(items), _BATCH):
         client.send(calls.set_tenants(collection, dict(items[start : start + _BATCH])))

@@ -44,5 +44,5 @@ def default_id(prefix: str, dag_id: str, task_id: str, run_id: str, map_index: i
 
 
 def attempt_id(backup_id: str, attempt: int) -> str:
-    """Return the id of the ``attempt``-th try (from 1): the id itself, then ``<id>-a2``, ``<id>-a3``, …"""
+    """Return the id of the ``attempt``-th try (from 1): the id itself, then ``<id>-a2``, ``<id>-a3`` and so on."""
     return backup_id if attempt == 1 else f"{backup_id}-a{attempt}"

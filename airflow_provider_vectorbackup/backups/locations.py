@@ -25,7 +25,10 @@ _EXAMPLE |= {"azure": "azure://wasb_default@container/path", "file": "file:///mn
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A parsed location. ``prefix`` has no slash at either end, except for ``file``, where it is an absolute directory."""
+    """A parsed location.
+
+    ``prefix`` has no slash at either end, except for ``file``, where it is an absolute directory.
+    """
 
     scheme: str
     bucket: str

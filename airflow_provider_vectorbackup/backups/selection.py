@@ -33,8 +33,8 @@ def select_collections(
     """Return the collections of ``available`` that are meant, sorted.
 
     :param where: what holds ``available``, for messages: "the server", "backup x".
-    :raises InvalidRequest: both lists are given, a name of ``include`` is not there, a pattern of it matches nothing, or
-        nothing is left.
+    :raises InvalidRequest: both lists are given, a name of ``include`` is not there, a pattern of it matches nothing,
+        or nothing is left.
     """
     if include and exclude:
         raise InvalidRequest("include and exclude are both given.", hint="Give one of them.")

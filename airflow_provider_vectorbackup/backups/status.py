@@ -74,8 +74,8 @@ class OperationStatus:
     def is_final(self) -> bool:
         """Whether this will not change any more.
 
-        A backup's SUCCESS without a completion time is not final: the coordinator's last write has not happened yet, and
-        if it fails the status falls back to STARTED for good.
+        A backup's SUCCESS without a completion time is not final: the coordinator's last write has not happened yet,
+        and if it fails the status falls back to STARTED for good.
         """
         if self.status is Status.SUCCESS:
             return self.kind is OperationKind.RESTORE or self.completed_at is not None

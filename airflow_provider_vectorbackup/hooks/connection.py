@@ -85,7 +85,10 @@ def _headers(connection: ConnectionFields, extra: Mapping[str, Any]) -> dict[str
 
 
 def _verify(extra: Mapping[str, Any]) -> bool | str:
-    """Verification is on; the environment's CA bundle, which requests honours by itself, then holds for triggers too."""
+    """Return how certificates are verified.
+
+    The environment's CA bundle, which requests honours by itself, then holds for triggers too.
+    """
     if not _flag(extra, "verify_tls", default=True):
         return False
     return extra.get("ca_file") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
@@ -119,7 +122,7 @@ def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
 
 
 def _flag(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
-    """A connection made by environment variable or URI has flags as text."""
+    """Return a flag; a connection made by environment variable or URI has it as text."""
     value = extra.get(name)
     if value is None or value == "":
         return default

@@ -1,4 +1,4 @@
-"""Templated arguments, as they come: text where a list, a flag or a number is meant. Checked before anything is started."""
+"""Templated arguments: text where a list, a flag or a number is meant, checked before anything is started."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
+
+_SHOWN = 80
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -106,7 +108,7 @@ def _decoded(argument: str, value: str, example: str) -> Any:
 
 
 def _malformed(argument: str, value: Any, example: str) -> InvalidRequest:
-    shown = repr(value) if len(repr(value)) <= 80 else f"{value!r:.80}…"
+    shown = repr(value) if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
     return InvalidRequest(
         f"{argument} is {shown}, which is not of the form {example}.",
         hint="In a template, render it with '| tojson', or set render_template_as_native_obj=True on the Dag.",

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
+from airflow_provider_vectorbackup.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_vectorbackup.exceptions import NothingToRestore, VectorBackupError
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
@@ -38,7 +38,7 @@ def default_deferrable() -> bool:
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Turn errors of this package into Airflow's: what can't pass by itself fails at once, the rest is left to retries."""
+    """Turn our errors into Airflow's: what can't pass by itself fails at once, the rest is left to retries."""
     try:
         yield
     except NothingToRestore as error:
@@ -152,7 +152,7 @@ class WeaviateOperationOperator(BaseOperator):
             deadline=deadline,
             poll_interval=interval,
         )
-        # The trigger ends by itself at the deadline, with an error that says what is known; Airflow's own is a safety net.
+        # The trigger ends by itself at the deadline, saying what is known; Airflow's own time-out is a safety net.
         timeout = timedelta(seconds=deadline - since) + _DEFERRAL_MARGIN
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 

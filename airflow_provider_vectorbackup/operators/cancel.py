@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class WeaviateCancelBackupOperator(BaseOperator):
     """Cancel a running backup or restore, and find out what became of it.
 
-    The server's answer to a cancellation promises nothing: what had already ended stays as it is, and what is just ending
-    may still succeed. So the result says what really happened, in ``status``: CANCELED, SUCCESS or FAILED.
+    The server's answer to a cancellation promises nothing: what had already ended stays as it is, and what is just
+    ending may still succeed. So the result says what really happened, in ``status``: CANCELED, SUCCESS or FAILED.
 
     Returns (XCom): see :func:`airflow_provider_vectorbackup.backups.operation.summary_of`.
 

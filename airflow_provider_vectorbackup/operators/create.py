@@ -34,16 +34,16 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
     Returns (XCom): see :func:`airflow_provider_vectorbackup.backups.operation.summary_of`.
 
     :param backup_id: the id; if not given, a function of Dag, task, run and map index, the same for every try.
-    :param include: the collections to back up; wildcards ``*`` and ``?`` are expanded against the schema. A list, or the
-        JSON text of one. If neither ``include`` nor ``exclude`` is given: all.
+    :param include: the collections to back up; wildcards ``*`` and ``?`` are expanded against the schema. A list, or
+        the JSON text of one. If neither ``include`` nor ``exclude`` is given: all.
     :param exclude: the collections to leave out; not together with ``include``.
     :param include_users: the database users to back up, wildcards allowed (Weaviate 1.38.3 and later).
     :param include_roles: the custom roles to back up, wildcards allowed (Weaviate 1.38.10 and later).
-    :param incremental_base_backup_id: a finished backup to build on, or ``latest`` for the newest one in the server's list
-        that shares most collections (a full backup if there is none). Weaviate 1.37 and later.
+    :param incremental_base_backup_id: a finished backup to build on, or ``latest`` for the newest one in the server's
+        list that shares most collections (a full backup if there is none). Weaviate 1.37 and later.
     :param compression: such as ``DefaultCompression``, ``BestSpeed``, ``ZstdDefaultCompression``, ``NoCompression``.
-    :param inactive_tenants: about tenants that this server would leave out: ``warn``, ``fail``, or ``activate`` (and put
-        back when the backup has ended).
+    :param inactive_tenants: about tenants that this server would leave out: ``warn``, ``fail``, or ``activate`` (and
+        put back when the backup has ended).
     :param if_exists: about a finished backup under an id that you chose and that this run did not make: ``fail`` or
         ``reuse``.
 

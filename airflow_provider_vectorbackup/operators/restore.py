@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
     """Restore a backup into a Weaviate server, whole or in part, and follow the restore to its end.
 
-    Everything is checked before the server is told to start: backend enabled, nodes healthy, backup finished, collections
-    in the way. A retry attaches to the restore that an earlier try started.
+    Everything is checked before the server is told to start: backend enabled, nodes healthy, backup finished,
+    collections in the way. A retry attaches to the restore that an earlier try started.
 
-    Returns (XCom): see :func:`airflow_provider_vectorbackup.backups.operation.summary_of`. The server tells no times of a
-    restore.
+    Returns (XCom): see :func:`airflow_provider_vectorbackup.backups.operation.summary_of`. The server tells no times
+    of a restore.
 
     :param backup_id: the backup to restore.
-    :param include: the collections to restore; wildcards ``*`` and ``?`` are expanded against the backup's list. A list,
-        or the JSON text of one. If neither ``include`` nor ``exclude`` is given: all.
+    :param include: the collections to restore; wildcards ``*`` and ``?`` are expanded against the backup's list. A
+        list, or the JSON text of one. If neither ``include`` nor ``exclude`` is given: all.
     :param exclude: the collections to leave out; not together with ``include``.
-    :param node_mapping: names of the backup's nodes -> names of this cluster's nodes, where they differ. A mapping, or the
-        JSON text of one.
+    :param node_mapping: names of the backup's nodes -> names of this cluster's nodes, where they differ. A mapping, or
+        the JSON text of one.
     :param overwrite_alias: whether an alias that exists is pointed to the restored collection.
-    :param roles_options: ``noRestore`` (the server's default) or ``all``: replace the server's roles by the backup's.
+    :param roles_options: ``noRestore`` (the server's default), or ``all``: replace the server's roles by the backup's.
     :param users_options: the same for database users.
-    :param if_collection_exists: about collections that are there already: ``fail``, ``skip``, or ``replace`` (deletes
+    :param if_collection_exists: about collections that are there already: ``fail``, ``skip``, or ``replace`` (delete
         them first; needs ``allow_replace``).
     :param allow_replace: must be True as well for ``replace``.
 
@@ -111,7 +111,8 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         return WeaviateRestoreTrigger
 
     def _order(self) -> RestoreOrder:
-        from airflow_provider_vectorbackup.actions.restore import IfCollectionExists, RestoreOrder
+        from airflow_provider_vectorbackup.actions.obstacles import IfCollectionExists
+        from airflow_provider_vectorbackup.actions.restore import RestoreOrder
 
         address = self.address(require_legal_id(self.backup_id))
         return RestoreOrder(

@@ -9,11 +9,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
-from airflow.sdk.exceptions import AirflowSensorTimeout, AirflowSkipException
 
 from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
+from airflow_provider_vectorbackup.compat import AirflowSensorTimeout, AirflowSkipException
 from airflow_provider_vectorbackup.exceptions import OperationTimedOut
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
@@ -79,7 +79,7 @@ class _OperationSensor(BaseSensorOperator):
         """Return the trigger that waits for this operation."""
         raise NotImplementedError
 
-    def execute(self, context: Context) -> Any:
+    def execute(self, context: Context) -> Any:  # noqa: RET503  # defer() raises
         """Look once, then wait on the triggerer if the sensor is deferrable; else poke as any sensor does."""
         if not self.deferrable:
             return super().execute(context)
@@ -111,7 +111,7 @@ class _OperationSensor(BaseSensorOperator):
             if verdict.news:
                 self.log.info(verdict.news)
             if isinstance(verdict.decision, Ended):
-                return PokeReturnValue(True, self._end(Outcome(operation, verdict.decision.status)))
+                return PokeReturnValue(is_done=True, xcom_value=self._end(Outcome(operation, verdict.decision.status)))
             if isinstance(verdict.decision, GaveUp) and not isinstance(verdict.decision.error, OperationTimedOut):
                 raise verdict.decision.error
             return False
@@ -169,8 +169,8 @@ class WeaviateBackupSensor(_OperationSensor):
 class WeaviateRestoreSensor(_OperationSensor):
     """Waits until a restore has succeeded, whoever started it.
 
-    The server keeps the status of the last restore of a backup for ever, and it travels with a copy of the backup: a sensor
-    that starts before the restore does may see an older one's.
+    The server keeps the status of a backup's last restore for ever, and it travels with a copy of the backup: a sensor
+    that looks before the restore has started may see an older one's.
     """
 
     kind = OperationKind.RESTORE

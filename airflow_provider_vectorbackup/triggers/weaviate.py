@@ -24,7 +24,7 @@ class _OperationTrigger(BaseTrigger):
     :param weaviate_conn_id: the connection; secrets are read from it, never passed.
     :param operation: ``Operation.to_json()``.
     :param since: when the wait began, in seconds since the epoch.
-    :param deadline: when to give up, in seconds since the epoch: absolute, so a restart of the triggerer changes nothing.
+    :param deadline: when to give up, in seconds since the epoch; absolute, so that a restart changes nothing.
     :param poll_interval: the longest time between two polls, in seconds.
     :param wait_for_existence: whether an operation that is not there is waited for.
     """

@@ -12,6 +12,7 @@ from airflow_provider_vectorbackup.backups.status import OperationKind, Operatio
 from airflow_provider_vectorbackup.exceptions import UnexpectedAnswer
 
 _GIB = 2**30
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def _listed(fields: Mapping[str, Any]) -> ListedBackup:
 
 
 def _bytes_of(fields: Mapping[str, Any]) -> int | None:
-    """The wire has GiB as a float."""
+    """Return the size in bytes; the wire has GiB, as a float."""
     size = fields.get("size")
     return round(size * _GIB) if isinstance(size, int | float) else None
 
@@ -194,4 +195,4 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -91,7 +91,7 @@ class AsyncWeaviateClient:
             raise self._translated(call, error) from error
 
     def _translated(self, call: Call[Any], error: Exception) -> Exception:
-        """The one map from this library's errors to ours."""
+        """Return our error for one of this library's: the only map there is."""
         where = self.endpoint.base_url
         if isinstance(error, aiohttp.ClientSSLError):
             return no_tls(where, error)

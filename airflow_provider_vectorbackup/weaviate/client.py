@@ -96,7 +96,7 @@ class WeaviateClient:
         return b"".join(pieces)
 
     def _translated(self, call: Call[Any], error: Exception) -> Exception:
-        """The one map from this library's errors to ours."""
+        """Return our error for one of this library's: the only map there is."""
         where = self.endpoint.base_url
         if isinstance(error, requests.exceptions.SSLError):
             return no_tls(where, _reason(error))

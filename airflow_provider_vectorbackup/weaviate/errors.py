@@ -32,6 +32,9 @@ T = TypeVar("T")
 PASSING_CODES = frozenset({429, 502, 503, 504})
 """What a proxy or an overloaded server answers; the request itself may be fine."""
 
+_SUCCESS, _REDIRECT, _FAULT = 2, 3, 5
+"""First digits of HTTP status codes."""
+
 _LONGEST_MESSAGE = 1000
 _NOT_WEAVIATE = "Something else than Weaviate's REST API answers there: look at host and port of the connection."
 
@@ -95,7 +98,7 @@ def read_answer(call: Call[T], answer: HttpAnswer) -> T:
 
     :raises WeaviateError: one of its subclasses, with the server's message and what to do next.
     """
-    if not 200 <= answer.status_code < 300:
+    if answer.status_code // 100 != _SUCCESS:
         raise error_of(call, answer)
     return call.parse(_decoded(call, answer) if call.has_answer else None)
 
@@ -111,7 +114,7 @@ def error_of(call: Call[Any], answer: HttpAnswer) -> WeaviateError:
         hint=hint,
         backup_id=call.backup_id,
         status_code=code,
-        may_have_started=call.method == "POST" and code >= 500,
+        may_have_started=call.method == "POST" and code // 100 == _FAULT,
     )
 
 
@@ -155,7 +158,7 @@ def bad_url(base_url: str) -> InvalidConnection:
 
 
 def _classify(code: int, text: str) -> tuple[type[WeaviateError], str]:
-    if 300 <= code < 400:
+    if code // 100 == _REDIRECT:
         return (
             UnexpectedAnswer,
             "It is a redirect, which is not followed: put the final scheme and host into the connection.",
@@ -164,7 +167,7 @@ def _classify(code: int, text: str) -> tuple[type[WeaviateError], str]:
         for pattern, kind, hint in _BY_TEXT:
             if re.search(pattern, text):
                 return kind, hint
-    if code >= 500 or code in PASSING_CODES:
+    if code // 100 == _FAULT or code in PASSING_CODES:
         return ServerFault, "Look at the server's log, and at its access to the backend's storage."
     return _BY_CODE.get(code, (Rejected, ""))
 
