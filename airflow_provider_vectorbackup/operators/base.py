@@ -63,6 +63,7 @@ class WeaviateOperationOperator(BaseOperator):
     :param deferrable: whether to wait on the triggerer instead of a worker.
     :param poll_interval: the longest time between two looks at the status, in seconds; the first ones are shorter.
     :param timeout: how long to wait for the end, in seconds or as a timedelta.
+    :param multiple_outputs: whether each key of the result is an XCom too, for ``backup.output["uri"]``.
     """
 
     kind: OperationKind
@@ -80,9 +81,10 @@ class WeaviateOperationOperator(BaseOperator):
         deferrable: bool | None = None,
         poll_interval: float | timedelta = 10.0,
         timeout: float | timedelta = DAY_SECONDS,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.weaviate_conn_id = weaviate_conn_id
         self.backend = backend
         self.bucket = bucket

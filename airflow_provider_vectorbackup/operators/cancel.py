@@ -37,6 +37,7 @@ class WeaviateCancelBackupOperator(BaseOperator):
     :param wait_for_completion: whether to wait until it has ended (at most some 10 s on a healthy server).
     :param poll_interval: the longest time between two looks at the status, in seconds.
     :param timeout: how long to wait for the end, in seconds or as a timedelta.
+    :param multiple_outputs: whether each key of the result is an XCom too.
     """
 
     template_fields: Sequence[str] = ("weaviate_conn_id", "backend", "backup_id", "operation", "bucket", "path")
@@ -54,9 +55,10 @@ class WeaviateCancelBackupOperator(BaseOperator):
         wait_for_completion: bool = True,
         poll_interval: float | timedelta = 2.0,
         timeout: float | timedelta = 600.0,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.backup_id = backup_id
         self.operation = operation
         self.weaviate_conn_id = weaviate_conn_id

@@ -41,6 +41,8 @@ class _OperationSensor(BaseSensorOperator):
     :param path: the path, if the backup was made with one.
     :param location: where the backups lie as a worker reaches them; the connection's location if not given.
     :param deferrable: whether to wait on the triggerer instead of a worker.
+    :param poke_interval: the longest time between two looks at the status.
+    :param multiple_outputs: whether each key of the result is an XCom too, for ``sensor.output["uri"]``.
     """
 
     template_fields: Sequence[str] = ("weaviate_conn_id", "backend", "backup_id", "bucket", "path", "location")
@@ -58,9 +60,10 @@ class _OperationSensor(BaseSensorOperator):
         location: str | None = None,
         deferrable: bool | None = None,
         poke_interval: float | timedelta = 10.0,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(poke_interval=poke_interval, **kwargs)
+        super().__init__(poke_interval=poke_interval, multiple_outputs=multiple_outputs, **kwargs)
         self.backup_id = backup_id
         self.weaviate_conn_id = weaviate_conn_id
         self.backend = backend
