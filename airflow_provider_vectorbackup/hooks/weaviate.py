@@ -54,11 +54,13 @@ class WeaviateBackupHook(BaseHook):
 
     async def open_async_client(self) -> AsyncWeaviateClient:
         """Return a client for triggers; use it as an asynchronous context manager."""
-        from airflow_provider_vectorbackup.hooks.connection import read_settings
+        from asgiref.sync import sync_to_async
+
         from airflow_provider_vectorbackup.weaviate.async_client import AsyncWeaviateClient
 
-        connection = await self.aget_connection(self.weaviate_conn_id)
-        return AsyncWeaviateClient(read_settings(self.weaviate_conn_id, connection).endpoint)
+        # Reading a connection and masking its secrets block on Airflow's supervisor, which an event loop must not do.
+        settings = await sync_to_async(lambda: self.settings)()
+        return AsyncWeaviateClient(settings.endpoint)
 
     def backend(self, given: str | None) -> str:
         """Return the backend to use: the given one, else the connection's default.

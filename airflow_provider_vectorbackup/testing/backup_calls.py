@@ -14,6 +14,7 @@ from airflow_provider_vectorbackup.testing.model import (
     OTHER_CODES,
     SIZE,
     TIMES,
+    End,
     Key,
     Refused,
     Running,
@@ -100,9 +101,9 @@ def cancel(state: ServerState, backend: str, backup_id: str, params: Mapping[str
         raise Refused(422, f'backup "{backup_id}" already succeeded')
 
 
-def finish(state: ServerState, slot: Running) -> None:
+def finish(state: ServerState, slot: Running, end: End | None = None) -> None:
     """End a running backup as it was told to end."""
-    ended, error = ("CANCELED", _CANCELED) if slot.canceled else state.next_end()
+    ended, error = end or (("CANCELED", _CANCELED) if slot.canceled else state.next_end())
     slot.ended, slot.polls_left = True, 0
     if ended != "SUCCESS":
         state.free(slot, status=ended, error=error, completed_at=state.now())
@@ -201,7 +202,7 @@ def _provider(state: ServerState, backend: str, status_code: int) -> str:
 
 
 def _base_id(state: ServerState, body: Mapping[str, Any]) -> str:
-    """An older server does not see the field."""
+    """Read the base; an older server does not see the field."""
     given = body.get("incremental_base_backup_id") if state.knows(features.INCREMENTAL) else None
     return str(given or "")
 

@@ -6,8 +6,10 @@ import contextlib
 import json
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -74,9 +76,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__((ADDRESS, 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is none of our business; anything else is a bug and is shown."""
-        import sys
-
+        """Show bugs only; a client that goes away is none."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        if status != 204:
+        if status != HTTPStatus.NO_CONTENT:
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -12,6 +12,9 @@ from airflow_provider_vectorbackup.weaviate.features import Feature, Version, pa
 
 BUCKET_KEYS = ("bucketName", "containerName")
 PATH_KEYS = ("rootName", "backupsPath")
+End = tuple[str, str]
+"""How an operation ends: status and error."""
+
 SCHEMES = {"s3": "s3://", "gcs": "gs://", "azure": "https://storage.example.com/", "filesystem": ""}
 
 TIMES = Feature("times of backups", ("1.31.15", "1.32.8", "1.33.0"))
@@ -35,8 +38,8 @@ class Refused(Exception):
         )
 
 
-class EmptyAnswer(Exception):  # noqa: N818 - no error, but what the server really answers when its handler panics
-    """200 with nothing in it."""
+class EmptyAnswer(Exception):
+    """200 with nothing in it: what the server answers when its handler panics."""
 
 
 class Key(NamedTuple):
@@ -97,6 +100,7 @@ class Running:
 
     :param polls_left: how many looks at the status still find it running; None: until it is told to finish.
     :param early_polls_left: how many looks then find SUCCESS that is not in storage yet.
+    :param looks: how many looks at a restore's status there were.
     """
 
     kind: OperationKind
@@ -104,6 +108,7 @@ class Running:
     collections: tuple[str, ...]
     polls_left: int | None
     early_polls_left: int = 0
+    looks: int = 0
     overwrite_alias: bool = False
     canceled: bool = False
     finalizing: bool = False
@@ -139,7 +144,7 @@ class ServerState:
     )
     collections: dict[str, Collection] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
-    api_keys: set[str] = field(default_factory=set)
+    api_keys: set[str] = field(default_factory=set, repr=False)
     permitted: set[str] | None = None
     running_polls: int | None = 1
     early_success_polls: int = 0
@@ -148,8 +153,8 @@ class ServerState:
     backups: dict[Key, StoredBackup] = field(default_factory=dict)
     restores: dict[Key, StoredRestore] = field(default_factory=dict)
     running: dict[OperationKind, Running] = field(default_factory=dict)
-    ends: list[tuple[str, str]] = field(default_factory=list)
-    _last_time: datetime = datetime.min.replace(tzinfo=UTC)
+    ends: list[End] = field(default_factory=list)
+    _last_time: datetime = field(default=datetime(1, 1, 2, tzinfo=UTC), init=False)
 
     def knows(self, feature: Feature) -> bool:
         """Whether a server of this version has something."""
@@ -181,8 +186,8 @@ class ServerState:
         short = name.removeprefix("backup-")
         return short if f"backup-{short}" in self.modules else None
 
-    def next_end(self) -> tuple[str, str]:
-        """Return how an operation that ends now ends: status and error."""
+    def next_end(self) -> End:
+        """Return how an operation that ends now ends."""
         return self.ends.pop(0) if self.ends else ("SUCCESS", "")
 
     def free(self, slot: Running, **changes: Any) -> None:

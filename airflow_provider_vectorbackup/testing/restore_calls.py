@@ -12,6 +12,7 @@ from airflow_provider_vectorbackup.testing.model import (
     OTHER_CODES,
     RESTORE_STATES,
     EmptyAnswer,
+    End,
     Key,
     Refused,
     Running,
@@ -100,9 +101,12 @@ def cancel(state: ServerState, backend: str, backup_id: str, params: Mapping[str
         state.restores[key] = StoredRestore("CANCELED")  # older servers make a state for what never was
 
 
-def finish(state: ServerState, slot: Running) -> None:
-    """End a running restore as it was told to end; collections that are in the way make it fail, the others are restored."""
-    ended, error = ("SUCCESS", "") if slot.canceled else state.next_end()
+def finish(state: ServerState, slot: Running, end: End | None = None) -> None:
+    """End a running restore as it was told to end.
+
+    Collections that are in the way make it fail; the others are restored all the same.
+    """
+    ended, error = end or (("SUCCESS", "") if slot.canceled else state.next_end())
     if ended == "SUCCESS" and (conflicts := _apply(state, slot)):
         ended, error = "FAILED", f"could not restore classes: [{', '.join(conflicts)}]"
     slot.ended = True
@@ -116,7 +120,8 @@ def _advance(state: ServerState, slot: Running) -> None:
         finish(state, slot)
         return
     slot.polls_left -= 1
-    slot.finalizing = slot.polls_left == 0 and state.running_polls != 1 and not slot.canceled
+    slot.looks += 1
+    slot.finalizing = slot.polls_left == 0 and slot.looks > 1 and not slot.canceled
     if slot.finalizing and state.knows(RESTORE_STATES):
         state.restores[slot.key].status = "FINALIZING"
 

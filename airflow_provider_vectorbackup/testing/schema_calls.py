@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_provider_vectorbackup.testing.model import Collection, Refused, ServerState
 
+_MOST_TENANTS = 100
 _ACTIVITIES = {"ACTIVE": "HOT", "INACTIVE": "COLD", "OFFLOADED": "FROZEN"}
 
 
@@ -57,8 +58,8 @@ def set_tenants(state: ServerState, name: str, body: list[Mapping[str, str]], *,
     given = {item["name"]: item.get("activityStatus") or "HOT" for item in body}
     if not new and (missing := set(given).difference(known)):
         raise Refused(422, f"tenants {sorted(missing)} do not exist")
-    if len(given) > 100:
-        raise Refused(422, "maximum number of tenants allowed to be updated simultaneously is 100")
+    if len(given) > _MOST_TENANTS:
+        raise Refused(422, f"maximum number of tenants allowed to be updated simultaneously is {_MOST_TENANTS}")
     known |= {tenant: _ACTIVITIES.get(activity, activity) for tenant, activity in given.items()}
     return [{"name": tenant, "activityStatus": known[tenant]} for tenant in given]
 

@@ -125,10 +125,8 @@ class WeaviateStandIn(ServerState):
         """End what is running, with this status or with what :meth:`end_next` said."""
         with self._lock:
             for slot in tuple(self.running.values()):
-                if status is not None:
-                    self.ends.insert(0, (status, error))
-                is_backup = slot.kind is OperationKind.BACKUP
-                (backup_calls.finish if is_backup else restore_calls.finish)(self, slot)
+                of_its_kind = backup_calls if slot.kind is OperationKind.BACKUP else restore_calls
+                of_its_kind.finish(self, slot, None if status is None else (status, error))
 
     def crash(self) -> None:
         """Forget what is running: storage shows it unfinished for ever."""
@@ -148,7 +146,7 @@ class WeaviateStandIn(ServerState):
         """Answer the next requests with an error, or with any other answer.
 
         :param path_pattern: a regular expression that fits the whole path, without the query.
-        :param body: bytes or text as they are (``b""``: nothing), else encoded as JSON; None: an error of the server's shape.
+        :param body: bytes or text as they are (``b""``: nothing), else encoded as JSON; None: an error of its shape.
         :param handled: whether what was asked for is done all the same.
         """
         pattern = re.compile(path_pattern)

@@ -59,7 +59,7 @@ _BY_TEXT: tuple[tuple[str, type[WeaviateError], str], ...] = (
         "Choose another backup id: one that was used once, even by a failed backup, can't be used again.",
     ),
     (
-        r"did you enable the right module|: not found$",
+        r"did you enable the right module|^backup: \S+ not found$",
         Rejected,
         "Enable the backend's module (ENABLE_MODULES, for instance backup-s3) on every node of the server.",
     ),

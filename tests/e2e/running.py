@@ -34,7 +34,10 @@ def run(dag: DAG, conf: dict[str, Any] | None = None) -> DagRunResult:
 
 def _register(dag: DAG) -> None:
     """Put the Dag into Airflow's database: one that is not serialised can't be run."""
-    from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    try:
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag, sync_bag_to_db  # type: ignore[no-redef,attr-defined]
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.session import create_session
 

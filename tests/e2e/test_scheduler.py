@@ -1,0 +1,81 @@
+"""A whole Airflow: scheduler, triggerer, database, and connections made in its UI, not in the environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import DAGS_FOLDER
+from tests.e2e.conftest import PREFIX, Lab
+from tests.services import dataset
+from tests.services.airflow import Airflow, airflow_standalone
+from tests.services.fixtures import BUCKET
+
+DAG = "vectorbackup_backup_and_restore"
+NIGHTLY = "vectorbackup_scheduled_backup"
+
+
+@pytest.fixture(scope="module")
+def airflow(lab: Lab, services_folder: Path) -> Iterator[Airflow]:
+    with airflow_standalone(services_folder / "whole", dags_folder=DAGS_FOLDER) as airflow:
+        location = f"s3://aws_default@{BUCKET}/{PREFIX}"
+        for conn_id, node in (("weaviate_default", lab.source), ("weaviate_restore_target", lab.target)):
+            connection = {
+                "connection_id": conn_id,
+                "conn_type": "weaviate_backup",
+                "host": node.host,
+                "port": node.port,
+                "extra": f'{{"default_backend": "s3", "s3_location": "{location}", "http_secure": false}}',
+            }
+            airflow.api.call("POST", "/connections", connection)
+        yield airflow
+
+
+def test_connection_form_has_our_fields(airflow: Airflow) -> None:
+    headers = {"Authorization": f"Bearer {airflow.api.token()}"}
+    forms = requests.get(f"{airflow.url}/ui/connections/hook_meta", headers=headers, timeout=30).json()
+    ours = next(form for form in forms if form["connection_type"] == "weaviate_backup")
+    assert ours["hook_name"] == "Weaviate Backup"
+    assert {"default_backend", "s3_location", "token", "verify_tls"} <= set(ours["extra_fields"])
+    assert ours["extra_fields"]["token"]["schema"]["format"] == "password"
+    assert ours["standard_fields"]["host"]["placeholder"] == "weaviate.example.com"
+
+
+def test_provider_is_listed(airflow: Airflow) -> None:
+    providers = airflow.api.call("GET", "/providers", limit=1000)["providers"]
+    assert "airflow-provider-vectorbackup" in {provider["package_name"] for provider in providers}
+
+
+def test_backup_and_restore_through_the_scheduler(airflow: Airflow, lab: Lab) -> None:
+    dataset.drop(lab.target.url)
+    airflow.api.wait_for_dag(DAG)
+    airflow.api.unpause(DAG)
+    run_id = airflow.api.trigger(DAG, {"collections": ["Air*", "Car"]})
+    states: list[tuple[str, str]] = []
+    ended = airflow.api.wait_for_run(DAG, run_id, 240, lambda task, state: states.append((task, state)))
+    log = airflow.api.task_log(DAG, run_id, "back_up")
+    assert ended == "success", log
+    assert dataset.count(lab.target.url) == {
+        label: count for label, count in lab.counts.items() if not label.startswith("Barley")
+    }
+    result = airflow.api.xcom(DAG, run_id, "back_up")
+    assert result["collections"] == ["Airport", "Car"]
+    assert airflow.api.xcom(DAG, run_id, "back_up", key="backup_id") == result["backup_id"]
+    # The log that the user opens: the start, and one line for each change of status that was seen; none for each poll.
+    assert f"Backup '{result['backup_id']}' of 2 collection(s) (Airport, Car) started: {result['uri']}" in log
+    lines = re.findall(rf"Backup '{result['backup_id']}' on s3: (\w+) after [\d.]+ s", log)
+    assert lines in (["SUCCESS"], ["STARTED", "SUCCESS"])
+
+
+def test_scheduled_backup_from_its_form(airflow: Airflow, lab: Lab) -> None:
+    """As somebody presses Trigger and picks collections in the form."""
+    airflow.api.wait_for_dag(NIGHTLY)
+    airflow.api.unpause(NIGHTLY)
+    run_id = airflow.api.trigger(NIGHTLY, {"include": ["Barley"]})
+    assert airflow.api.wait_for_run(NIGHTLY, run_id, 240) == "success"
+    task = airflow.api.task_instances(NIGHTLY, run_id)[0]["task_id"]
+    assert airflow.api.xcom(NIGHTLY, run_id, task)["collections"] == ["Barley"]

@@ -1,0 +1,1 @@
+"""Launchers of the real services, as context managers, for the tests, the demo and the benchmarks."""
