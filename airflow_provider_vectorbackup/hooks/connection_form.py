@@ -33,7 +33,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "default_backend": {
         "label": "Default backend",
         "description": "Where the server writes its backups if a task does not say.",
-        "schema": {"type": ["string", "null"], "enum": ["s3", "gcs", "azure", "filesystem", None]},
+        "schema": {"type": ["string", "null"], "enum": ["s3", "gcs", "azure", "filesystem"]},
     },
     "s3_location": {
         "label": "Location of s3 backups",
