@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
 
@@ -39,24 +39,30 @@ class Location:
     def parse(cls, uri: str) -> Self:
         """Read a location.
 
-        :raises InvalidRequest: unknown scheme, no bucket, a query, ``..``, or control characters.
+        :raises InvalidRequest: unknown scheme, no bucket, a password, a query, ``..``, control characters, or
+            a relative directory.
         """
-        parts = urlsplit(uri if isinstance(uri, str) else "")
+        parts = _split(uri)
         scheme = parts.scheme
         if scheme not in _EXAMPLE or parts.query or parts.fragment:
             raise InvalidRequest(
                 f"{_without_password(uri)!r} is not a location.",
                 hint=f"Write it like one of {', '.join(_EXAMPLE.values())}.",
             )
-        conn_id, _, bucket = parts.netloc.rpartition("@")
-        if ":" in conn_id:
+        if ":" in parts.netloc:
+            # Before the path, not before the @: a password may hold a slash.
             raise InvalidRequest(
-                f"The location {_without_password(uri)!r} carries a password.",
-                hint="Put credentials into an Airflow connection and its id before the @.",
+                f"The location {_without_password(uri)!r} carries a password or a port.",
+                hint="Put credentials and endpoint into an Airflow connection and its id before the @.",
             )
+        conn_id, _, bucket = parts.netloc.rpartition("@")
         if bool(bucket) == (scheme == "file"):
             problem = "must have no host" if scheme == "file" else "has no bucket"
             raise InvalidRequest(f"The location {uri!r} {problem}.", hint=f"Write it like {_EXAMPLE[scheme]}.")
+        if scheme == "file" and not parts.path.startswith("/"):
+            raise InvalidRequest(
+                f"The location {uri!r} is no absolute directory.", hint=f"Write it like {_EXAMPLE[scheme]}."
+            )
         prefix = parts.path.rstrip("/") or "/" if scheme == "file" else parts.path.strip("/")
         if ".." in prefix.split("/") or _CONTROL.search(uri):
             raise InvalidRequest(f"The location {uri!r} leaves its bucket or has control characters.")
@@ -99,5 +105,14 @@ def require_location_of(backend: str, location: Location) -> Location:
     return location
 
 
+def _split(uri: object) -> SplitResult:
+    """Split a URI; one that can't be has no scheme."""
+    try:
+        return urlsplit(uri if isinstance(uri, str) else "")
+    except ValueError:
+        return urlsplit("")
+
+
 def _without_password(uri: object) -> str:
-    return re.sub(r":[^:@/]+@", ":***@", str(uri))
+    """Hide all from the user's colon to the last @: a password may hold both, and slashes."""
+    return re.sub(r"(//[^:@/]*):.*@", r"\1:***@", str(uri), flags=re.DOTALL)

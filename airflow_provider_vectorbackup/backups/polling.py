@@ -18,6 +18,8 @@ FIRST_INTERVAL_SECONDS = 1.0
 """A small backup is done 2 s after its start: the coordinator looks at its nodes after 2 s, then every 10 s."""
 
 _BACKOFF = 1.5
+_MOST_BACKOFFS = 100
+"""More would only overflow: a wait may have thousands of polls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def _wait_on(watch: Watch, what: str, now: float) -> Verdict:
     watch = replace(watch, polls=watch.polls + 1, last_seen=what)
     if now >= watch.deadline:
         return Verdict(GaveUp(_timed_out(watch, now)), watch, news)
-    seconds = min(watch.poll_interval, FIRST_INTERVAL_SECONDS * _BACKOFF ** (watch.polls - 1))
+    seconds = min(watch.poll_interval, FIRST_INTERVAL_SECONDS * _BACKOFF ** min(watch.polls - 1, _MOST_BACKOFFS))
     return Verdict(Again(min(seconds, watch.deadline - now)), watch, news)
 
 

@@ -59,7 +59,10 @@ class BackupAddress:
 
 @dataclass(frozen=True, slots=True)
 class OperationStatus:
-    """One answer to a status request. Times are UTC; restores carry none in any server version."""
+    """One answer to a status request. Times are UTC; restores carry none in any server version.
+
+    :param tells_times: whether this server tells the times of backups at all (since 1.31.15, 1.32.8 and 1.33.0).
+    """
 
     kind: OperationKind
     status: Status
@@ -69,6 +72,7 @@ class OperationStatus:
     completed_at: datetime | None = None
     pre_compression_bytes: int | None = None
     base_backup_id: str | None = None
+    tells_times: bool = True
 
     @property
     def is_final(self) -> bool:
@@ -78,7 +82,7 @@ class OperationStatus:
         and if it fails the status falls back to STARTED for good.
         """
         if self.status is Status.SUCCESS:
-            return self.kind is OperationKind.RESTORE or self.completed_at is not None
+            return self.kind is OperationKind.RESTORE or self.completed_at is not None or not self.tells_times
         return self.status.is_spent
 
     def to_json(self) -> dict[str, Any]:

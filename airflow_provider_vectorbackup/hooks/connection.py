@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from airflow_provider_vectorbackup.backups.locations import BACKENDS, Location, require_backend, require_location_of
 from airflow_provider_vectorbackup.exceptions import InvalidConnection, InvalidRequest
 from airflow_provider_vectorbackup.weaviate.endpoint import Endpoint, Timeouts
+
+_TOKENS = ("api_key", "token", "access_token")
 
 
 class ConnectionFields(Protocol):
@@ -44,19 +48,37 @@ def read_settings(conn_id: str, connection: ConnectionFields) -> ConnectionSetti
 
     :raises InvalidConnection: a field is missing, contradicts another, or can't be used here.
     """
-    extra = connection.extra_dejson
     try:
+        extra = _extra(connection)
         endpoint = Endpoint(
             _base_url(connection, extra), _headers(connection, extra), verify=_verify(extra), timeouts=_timeouts(extra)
         )
-        backend = extra.get("default_backend")
-        return ConnectionSettings(endpoint, require_backend(backend) if backend else None, _locations(extra))
+        return ConnectionSettings(endpoint, _default_backend(extra), _locations(extra))
     except InvalidRequest as error:
         raise InvalidConnection(f"Connection {conn_id!r}: {error.message}", hint=error.hint) from error
 
 
+@contextmanager
+def _field(name: str) -> Iterator[None]:
+    """Let errors from in there name the field."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise InvalidConnection(f"{name}: {error.message}", hint=error.hint) from error
+
+
+def _extra(connection: ConnectionFields) -> Mapping[str, Any]:
+    extra: object = connection.extra_dejson
+    if not isinstance(extra, dict):
+        raise InvalidConnection("extra is not a JSON object.", hint='Write it like {"http_secure": true}.')
+    return extra
+
+
 def _base_url(connection: ConnectionFields, extra: Mapping[str, Any]) -> str:
-    found = re.fullmatch(r"(?:(https?)://)?([^/:@\s]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(/[^?#\s]*)?", connection.host or "")
+    if "@" in (connection.host or ""):
+        # Not shown: before the @ stands a password.
+        raise InvalidConnection("the host holds credentials.", hint="Write the host alone, and an API key into token.")
+    found = re.fullmatch(r"(?:(https?)://)?([^/:@?#\s]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(/[^?#\s]*)?", connection.host or "")
     if not found:
         raise InvalidConnection(
             f"the host {connection.host!r} is not a host name.", hint="Write it like weaviate.example.com."
@@ -70,10 +92,11 @@ def _base_url(connection: ConnectionFields, extra: Mapping[str, Any]) -> str:
 
 
 def _headers(connection: ConnectionFields, extra: Mapping[str, Any]) -> dict[str, str]:
-    headers = {str(name): str(value) for name, value in _object(extra, "additional_headers").items()}
-    token = extra.get("api_key") or extra.get("token") or extra.get("access_token")
-    if token:
-        return headers | {"Authorization": f"Bearer {token}"}
+    given = _object(extra, "additional_headers")
+    headers = {_sendable("additional_headers", n): _sendable("additional_headers", v) for n, v in given.items()}
+    if token := next((name for name in _TOKENS if extra.get(name)), None):
+        others = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+        return others | {"Authorization": f"Bearer {_sendable(token, extra[token])}"}
     if "authorization" in {name.lower() for name in headers}:
         return headers
     if extra.get("client_secret") or (connection.login and connection.password):
@@ -84,6 +107,17 @@ def _headers(connection: ConnectionFields, extra: Mapping[str, Any]) -> dict[str
     return headers
 
 
+def _sendable(field: str, value: object) -> str:
+    """Return a text for a header; a pasted line break would make the libraries show the secret in their errors."""
+    text = str(value)
+    if not text or text != text.strip() or not (text.isascii() and text.isprintable()):
+        raise InvalidConnection(
+            f"{field} holds a line break, blanks around it, or another character that no HTTP header can carry.",
+            hint="Enter it again.",
+        )
+    return text
+
+
 def _verify(extra: Mapping[str, Any]) -> bool | str:
     """Return how certificates are verified.
 
@@ -91,7 +125,7 @@ def _verify(extra: Mapping[str, Any]) -> bool | str:
     """
     if not _flag(extra, "verify_tls", default=True):
         return False
-    return extra.get("ca_file") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    return _text(extra, "ca_file") or os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
 
 
 def _timeouts(extra: Mapping[str, Any]) -> Timeouts:
@@ -104,8 +138,26 @@ def _timeouts(extra: Mapping[str, Any]) -> Timeouts:
 
 
 def _locations(extra: Mapping[str, Any]) -> dict[str, str]:
-    given = {backend: extra.get(f"{backend}_location") for backend in BACKENDS}
-    return {b: str(require_location_of(b, Location.parse(uri))) for b, uri in given.items() if uri}
+    locations = {}
+    for backend in BACKENDS:
+        name = f"{backend}_location"
+        if uri := _text(extra, name):
+            with _field(name):
+                locations[backend] = str(require_location_of(backend, Location.parse(uri)))
+    return locations
+
+
+def _default_backend(extra: Mapping[str, Any]) -> str | None:
+    name = _text(extra, "default_backend")
+    with _field("default_backend"):
+        return require_backend(name) if name else None
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is not None and not isinstance(value, str):
+        raise InvalidConnection(f"{name} is not a text.", hint="Put it in quotes.")
+    return value
 
 
 def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
@@ -116,7 +168,7 @@ def _seconds(extra: Mapping[str, Any], name: str, default: float) -> float:
         seconds = float(value)
     except (TypeError, ValueError):
         seconds = 0.0
-    if not seconds > 0:
+    if not (seconds > 0 and math.isfinite(seconds)):
         raise InvalidConnection(f"{name} is {value!r}.", hint="Give a number of seconds above 0.")
     return seconds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,7 +94,7 @@ def parse_meta(data: Any) -> Meta:
     """Read the server's description of itself."""
     fields = _object(data)
     modules = fields.get("modules") or {}
-    return Meta(_text(fields, "version"), {name: value or {} for name, value in _object(modules).items()})
+    return Meta(_text(fields, "version"), {name: _object(value or {}) for name, value in _object(modules).items()})
 
 
 def parse_nodes(data: Any) -> tuple[Node, ...]:
@@ -106,7 +107,7 @@ def parse_schema(data: Any) -> tuple[CollectionSchema, ...]:
     """Read the collections of the schema."""
     entries = [_object(entry) for entry in _array(_object(data).get("classes") or [])]
     return tuple(
-        CollectionSchema(_text(entry, "class"), bool((entry.get("multiTenancyConfig") or {}).get("enabled")))
+        CollectionSchema(_text(entry, "class"), bool(_object(entry.get("multiTenancyConfig") or {}).get("enabled")))
         for entry in entries
     )
 
@@ -151,6 +152,7 @@ def _status(kind: OperationKind, data: Any) -> OperationStatus:
         completed_at=parse_time(fields.get("completedAt")),
         pre_compression_bytes=_bytes_of(fields),
         base_backup_id=fields.get("incremental_base_backup_id") or None,
+        tells_times="completedAt" in fields,
     )
 
 
@@ -169,7 +171,7 @@ def _listed(fields: Mapping[str, Any]) -> ListedBackup:
 def _bytes_of(fields: Mapping[str, Any]) -> int | None:
     """Return the size in bytes; the wire has GiB, as a float."""
     size = fields.get("size")
-    return round(size * _GIB) if isinstance(size, int | float) else None
+    return round(size * _GIB) if isinstance(size, int | float) and math.isfinite(size) else None
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import time
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-import certifi
 
 from airflow_provider_vectorbackup.exceptions import WeaviateError
 from airflow_provider_vectorbackup.weaviate.calls import Call
@@ -23,6 +23,7 @@ from airflow_provider_vectorbackup.weaviate.errors import (
     read_answer,
     seconds_before_repeat,
 )
+from airflow_provider_vectorbackup.weaviate.trust import ssl_context
 
 T = TypeVar("T")
 
@@ -38,11 +39,10 @@ class AsyncWeaviateClient:
         timeouts = self.endpoint.timeouts
         self._session = aiohttp.ClientSession(
             headers=self.endpoint.headers,
-            connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(_ssl_context, self.endpoint.verify)),
+            connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(ssl_context, self.endpoint)),
             timeout=aiohttp.ClientTimeout(
                 total=timeouts.total, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=timeouts.read
             ),
-            trust_env=True,
         )
         return self
 
@@ -84,10 +84,11 @@ class AsyncWeaviateClient:
                     data=None if body is None else json.dumps(body),
                     headers={"Content-Type": "application/json"},
                     allow_redirects=False,
+                    proxy=_proxy_to(self.endpoint.base_url),
                 ) as response,
             ):
                 return HttpAnswer(response.status, await response.read())
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._translated(call, error) from error
 
     def _translated(self, call: Call[Any], error: Exception) -> Exception:
@@ -95,14 +96,14 @@ class AsyncWeaviateClient:
         where = self.endpoint.base_url
         if isinstance(error, aiohttp.ClientSSLError):
             return no_tls(where, error)
-        if isinstance(error, aiohttp.InvalidURL):
+        if isinstance(error, ValueError):
             return bad_url(where)
         never_sent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
         return no_answer(call, where, str(error) or type(error).__name__, never_sent=never_sent)
 
 
-def _ssl_context(verify: bool | str) -> ssl.SSLContext | bool:
-    """Trust what the synchronous client trusts: certifi's bundle, unless the connection names another."""
-    if verify is False:
-        return False
-    return ssl.create_default_context(cafile=certifi.where() if verify is True else verify)
+def _proxy_to(url: str) -> str | None:
+    """Return the proxy that the environment names; aiohttp's own look at it takes credentials from ~/.netrc too."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    return None if proxy_bypass(parts.netloc) else proxies.get(parts.scheme) or proxies.get("all")

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import requests
+import urllib3
 
 from airflow_provider_vectorbackup.exceptions import WeaviateError
 from airflow_provider_vectorbackup.weaviate.calls import Call
@@ -20,6 +21,7 @@ from airflow_provider_vectorbackup.weaviate.errors import (
     read_answer,
     seconds_before_repeat,
 )
+from airflow_provider_vectorbackup.weaviate.trust import ssl_context
 
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ class WeaviateClient:
         self._session.auth = _leave_as_is
 
     def __enter__(self) -> Self:
+        # requests reads the bundle itself; what it says of a bad one names neither the bundle nor the connection.
+        ssl_context(self.endpoint)
         return self
 
     def __exit__(
@@ -83,13 +87,14 @@ class WeaviateClient:
                 stream=True,
             ) as response:
                 return HttpAnswer(response.status_code, self._read(response, deadline))
-        except (requests.RequestException, OSError) as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise self._translated(call, error) from error
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
         """Read the body; a server that drips it is cut off at the total time-out, which requests does not know."""
         pieces = []
-        for piece in response.iter_content(_PIECE_BYTES):
+        # Not iter_content: it waits until a piece is full.
+        while piece := response.raw.read1(_PIECE_BYTES, decode_content=True):
             pieces.append(piece)
             if time.monotonic() > deadline:
                 raise requests.ReadTimeout(f"no whole answer in {self.endpoint.timeouts.total:g} s")
@@ -97,22 +102,26 @@ class WeaviateClient:
 
     def _translated(self, call: Call[Any], error: Exception) -> Exception:
         """Return our error for one of this library's: the only map there is."""
-        where = self.endpoint.base_url
+        where, inner = self.endpoint.base_url, _innermost(error)
         if isinstance(error, requests.exceptions.SSLError):
-            return no_tls(where, _reason(error))
-        if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+            return no_tls(where, inner)
+        if isinstance(error, ValueError):
             return bad_url(where)
         # requests tells a refused connection from one cut later only by the error inside.
-        never_sent = isinstance(error, requests.ConnectTimeout) or "NewConnectionError" in repr(error)
-        return no_answer(call, where, _reason(error), never_sent=never_sent)
+        never_sent = isinstance(inner, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
+        return no_answer(call, where, _reason(inner), never_sent=never_sent)
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost reason; the outer ones repeat it with addresses of Python objects."""
+def _innermost(error: BaseException) -> BaseException:
+    """Return the error inside; the outer ones only repeat what it says."""
     inner: BaseException | None = error
     while inner is not None:
         error = inner
         arguments = [a for a in (*error.args, getattr(error, "reason", None)) if isinstance(a, BaseException)]
         inner = arguments[-1] if arguments else None
-    text = str(error).split(">: ")[-1]
-    return text or type(error).__name__
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    """Return what an error says, without the address of a Python object before it."""
+    return str(error).split(">: ")[-1] or type(error).__name__

@@ -79,6 +79,11 @@ _BY_TEXT: tuple[tuple[str, type[WeaviateError], str], ...] = (
         "A node that holds data, or that the backup names, is not in the cluster: start it, or give node_mapping.",
     ),
     (
+        r"invalid backup in|corrupted backup file|wrong backup file",
+        Rejected,
+        "Only a finished, undamaged backup can be restored: look at its status and at its descriptors in storage.",
+    ),
+    (
         r"local filesystem backend is not viable",
         Rejected,
         "A cluster of several nodes needs s3, gcs or azure.",

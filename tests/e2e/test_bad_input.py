@@ -96,4 +96,6 @@ def test_something_else_answers_there(lab: Lab, monkeypatch: pytest.MonkeyPatch)
 
 def test_connection_that_is_not_there(lab: Lab) -> None:
     with pytest.raises(Exception, match="no_such_connection"):
-        WeaviateCreateBackupOperator(task_id="backup", weaviate_conn_id="no_such_connection").execute(context_of("none"))
+        WeaviateCreateBackupOperator(task_id="backup", weaviate_conn_id="no_such_connection").execute(
+            context_of("none")
+        )

@@ -74,7 +74,9 @@ def test_spent_id_gets_an_attempt_suffix(far_away: FarAway) -> None:
         task_id="backup", weaviate_conn_id=CONN, backup_id="spent", wait_for_completion=False
     )
     create.execute(context_of("spent"))
-    WeaviateCancelBackupOperator(task_id="cancel", weaviate_conn_id=CONN, backup_id="spent").execute(context_of("spent"))
+    WeaviateCancelBackupOperator(task_id="cancel", weaviate_conn_id=CONN, backup_id="spent").execute(
+        context_of("spent")
+    )
     far_away.line.mode = "ok"
     again = WeaviateCreateBackupOperator(task_id="backup", weaviate_conn_id=CONN, backup_id="spent", include=["Barley"])
     result = again.execute(context_of("spent"))

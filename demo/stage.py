@@ -1,0 +1,105 @@
+"""The services of the demo, all started by it, on free ports of 127.0.0.1, with their data in one folder."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from demo.progress import Progress
+from tests.services import binaries
+from tests.services.airflow import Airflow, airflow_standalone
+from tests.services.loopback import ADDRESS
+from tests.services.object_stores import S3Settings, minio_server, moto_server
+from tests.services.weaviate import WeaviateNode, weaviate_server
+
+BUCKET = "backups"
+PATH = "demo"
+LOCATION = f"s3://aws_default@{BUCKET}/{PATH}"
+SOURCE_CONN_ID, TARGET_CONN_ID = "weaviate_default", "weaviate_restore_target"
+_DAGS_FOLDER = Path(__file__).parents[1] / "dags"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An S3 server; ``name`` says which."""
+
+    name: str
+    settings: S3Settings
+
+    def stored(self, backup_id: str) -> tuple[int, int]:
+        """Return the number of a backup's objects and their bytes."""
+        client: Any = boto3.client(
+            "s3",
+            endpoint_url=self.settings.url,
+            aws_access_key_id=self.settings.access_key,
+            aws_secret_access_key=self.settings.secret_key,
+            region_name=self.settings.region,
+        )
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{PATH}/{backup_id}/")
+        sizes = [entry["Size"] for page in pages for entry in page.get("Contents", ())]
+        client.close()
+        return len(sizes), sum(sizes)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What Airflow works on."""
+
+    store: Store
+    source: WeaviateNode
+    target: WeaviateNode
+
+
+class _WouldBuild(Exception):
+    """MinIO is neither here nor to be downloaded; building it takes longer than the rest of the demo."""
+
+
+def start_store(stack: ExitStack, folder: Path, progress: Progress) -> Store:
+    """Start MinIO if it is to be had without building it, else moto's S3 server."""
+
+    def say(line: str) -> None:
+        if "building" in line:
+            raise _WouldBuild
+        progress.say(line)
+
+    try:
+        store = Store("MinIO", stack.enter_context(minio_server(folder, say=say)))
+    except (_WouldBuild, binaries.ServiceUnavailable):
+        progress.say("MinIO is not at hand, so moto's S3 server it is")
+        store = Store("moto's S3 server", stack.enter_context(moto_server(folder)))
+    store.settings.create_bucket(BUCKET)
+    return store
+
+
+def start_weaviate(stack: ExitStack, folder: Path, store: Store, progress: Progress) -> WeaviateNode:
+    """Start a new, empty Weaviate with its data in ``folder`` and its backups in the store.
+
+    All have the same node name, so a backup of one fits the others as it is.
+    """
+    backups = [store.settings.weaviate_env(BUCKET, PATH)]
+    return stack.enter_context(weaviate_server(folder, backups=backups, say=progress.say))
+
+
+def start_airflow(stack: ExitStack, folder: Path, servers: Servers) -> Airflow:
+    """Start a whole Airflow that knows the example Dags and the three connections they need."""
+    env = {
+        f"AIRFLOW_CONN_{SOURCE_CONN_ID.upper()}": _weaviate_connection(servers.source),
+        f"AIRFLOW_CONN_{TARGET_CONN_ID.upper()}": _weaviate_connection(servers.target),
+        "AIRFLOW_CONN_AWS_DEFAULT": _aws_connection(servers.store.settings),
+    }
+    return stack.enter_context(airflow_standalone(folder, dags_folder=_DAGS_FOLDER, env=env))
+
+
+def _weaviate_connection(node: WeaviateNode) -> str:
+    extra = {"default_backend": "s3", "s3_location": LOCATION}
+    return json.dumps({"conn_type": "weaviate_backup", "host": ADDRESS, "port": node.port, "extra": extra})
+
+
+def _aws_connection(s3: S3Settings) -> str:
+    extra = {"endpoint_url": s3.url, "region_name": s3.region}
+    return json.dumps({"conn_type": "aws", "login": s3.access_key, "password": s3.secret_key, "extra": extra})

@@ -1,0 +1,1 @@
+"""What the stand-in and real servers must both show."""

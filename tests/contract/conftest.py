@@ -1,0 +1,117 @@
+"""The servers and clients of the contract; each real server is started once."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus
+from airflow_provider_vectorbackup.weaviate import calls
+from airflow_provider_vectorbackup.weaviate.async_client import AsyncWeaviateClient
+from airflow_provider_vectorbackup.weaviate.calls import Call
+from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
+from airflow_provider_vectorbackup.weaviate.endpoint import Endpoint
+from tests.contract.servers import BUCKET, Subject, real, stand_in
+from tests.services.object_stores import S3Settings
+from tests.services.process import wait_until
+
+T = TypeVar("T")
+_END_SECONDS = 60.0
+
+
+class Driver:
+    """Sends calls with one of our two clients, and does what most tests begin with."""
+
+    def __init__(self, subject: Subject, *, asynchronous: bool) -> None:
+        self.subject = subject
+        self._send_once = self._send_async if asynchronous else self._send_sync
+
+    def send(self, call: Call[T]) -> T:
+        return self._send_once(call)
+
+    def create(self, address: BackupAddress, **request: Any) -> tuple[str, ...]:
+        call = calls.create_backup(calls.BackupRequest(address, **request), self.subject.version)
+        return self.send(call).collections
+
+    def restore(self, address: BackupAddress, **request: Any) -> tuple[str, ...]:
+        call = calls.restore_backup(calls.RestoreRequest(address, **request), self.subject.version)
+        return self.send(call).collections
+
+    def status(self, address: BackupAddress, kind: OperationKind = OperationKind.BACKUP) -> OperationStatus:
+        return self.send(calls.status_of(kind, address))
+
+    def end(self, address: BackupAddress, kind: OperationKind = OperationKind.BACKUP) -> list[OperationStatus]:
+        """Wait for the end; return every status seen, the final one last."""
+        seen: list[OperationStatus] = []
+
+        def has_ended() -> bool:
+            seen.append(self.status(address, kind))
+            return seen[-1].is_final
+
+        wait_until(has_ended, _END_SECONDS, f"the end of {kind.value} {address.backup_id}", poll_seconds=0.02)
+        return seen
+
+    def _send_sync(self, call: Call[T]) -> T:
+        with WeaviateClient(Endpoint(self.subject.url)) as client:
+            return client.send(call)
+
+    def _send_async(self, call: Call[T]) -> T:
+        async def send() -> T:
+            async with AsyncWeaviateClient(Endpoint(self.subject.url)) as client:
+                return await client.send(call)
+
+        return asyncio.run(send())
+
+
+@pytest.fixture(scope="session")
+def contract_store(minio: S3Settings) -> S3Settings:
+    minio.create_bucket(BUCKET)
+    return minio
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        "stand-in 1.39.2",
+        "stand-in 1.37.0",
+        pytest.param("real 1.39.2", marks=pytest.mark.services),
+        pytest.param("real 1.37.0", marks=pytest.mark.services),
+    ],
+)
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    kind, version = request.param.split()
+    if kind == "stand-in":
+        with stand_in(version) as server:
+            yield server
+    else:
+        folder: Path = request.getfixturevalue("services_folder")
+        with real(version, folder, request.getfixturevalue("contract_store")) as server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def finished(subject: Subject) -> BackupAddress:
+    """Make one backup of everything that every test may look at and restore from."""
+    address = BackupAddress("s3", "finished")
+    driver = Driver(subject, asynchronous=False)
+    driver.create(address)
+    driver.end(address)
+    return address
+
+
+@pytest.fixture(params=["sync", "async"])
+def driver(request: pytest.FixtureRequest, subject: Subject) -> Driver:
+    return Driver(subject, asynchronous=request.param == "async")
+
+
+@pytest.fixture
+def new_address() -> Callable[..., BackupAddress]:
+    def address(**place: str) -> BackupAddress:
+        return BackupAddress("s3", f"b-{secrets.token_hex(4)}", **place)
+
+    return address

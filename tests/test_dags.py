@@ -1,0 +1,113 @@
+"""The example Dags, as an Airflow without any connection sees them: importable, light, right with their defaults."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_vectorbackup.operators import arguments
+
+FILES = sorted((Path(__file__).parent.parent / "dags").glob("*.py"))
+HEAVY = ("requests", "aiohttp", "boto3", "botocore", "google.cloud.storage", "azure")
+NOT_GIVEN = ("backend", "include", "exclude", "incremental_base_backup_id", "compression")
+
+
+def load(path: Path) -> DAG:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # where Airflow looks for the file that a Dag is made in
+    spec.loader.exec_module(module)
+    found = module.dag
+    assert isinstance(found, DAG)
+    return found
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.stem)
+def dag(request: pytest.FixtureRequest) -> DAG:
+    return load(request.param)
+
+
+def rendered(dag: DAG, task_id: str, **conf: Any) -> Any:
+    """Return a task with its templates rendered, for a run with these values from the form."""
+    task = dag.get_task(task_id)
+    values = {name: dag.params.get_param(name).resolve(*([conf[name]] if name in conf else [])) for name in dag.params}
+    task.render_template_fields({"params": values, "ti": FakeTaskInstance()})  # type: ignore[typeddict-item]
+    return task
+
+
+class FakeTaskInstance:
+    def xcom_pull(self, task_ids: str, key: str) -> str:
+        return f"{key} of {task_ids}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_loads_nothing_heavy(path: Path) -> None:
+    code = f"import runpy, sys, json; runpy.run_path({str(path)!r}); print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(json.loads(done.stdout.splitlines()[-1])).isdisjoint(HEAVY)
+
+
+def test_id_is_the_file_name(dag: DAG) -> None:
+    assert dag.dag_id in {path.stem for path in FILES}
+    assert dag.dag_id.startswith("vectorbackup_")
+
+
+def test_one_run_at_a_time_and_no_pool_that_may_not_be_there(dag: DAG) -> None:
+    assert dag.max_active_runs == 1
+    assert not dag.catchup
+    assert {task.pool for task in dag.tasks} == {"default_pool"}
+
+
+def test_explains_itself(dag: DAG) -> None:
+    assert dag.doc_md
+    assert dag.description
+    for name in dag.params:
+        param = dag.params.get_param(name)
+        assert param.schema["title"]
+        assert param.schema["section"]
+        assert set(param.schema.get("values_display", {})) == {
+            "null" if value is None else value for value in param.schema.get("enum", [])
+        }
+        json.dumps(param.schema)  # as the form gets it
+
+
+def test_defaults_are_complete(dag: DAG) -> None:
+    """A scheduled run has nothing else."""
+    dag.params.validate()
+
+
+def test_what_is_left_empty_counts_as_not_given(dag: DAG) -> None:
+    for task_id in dag.task_ids:
+        task = rendered(dag, task_id)
+        for name in set(NOT_GIVEN) & set(task.template_fields):
+            value = getattr(task, name)
+            empty = arguments.names(name, value) if name in ("include", "exclude") else arguments.text(value)
+            assert not empty, name
+
+
+def test_lists_of_the_form_arrive_as_lists() -> None:
+    dag = load(next(path for path in FILES if "scheduled" in path.stem))
+    task = rendered(dag, "back_up", include=["Barley", "Air's <*>"], exclude=None, incremental_base="latest")
+    assert arguments.names("include", task.include) == ("Barley", "Air's <*>")
+    assert arguments.names("exclude", task.exclude) == ()
+    assert task.incremental_base_backup_id == "latest"
+    assert arguments.whole_number("cpu_percentage", task.cpu_percentage) == 50
+
+
+def test_restore_takes_the_id_that_the_backup_really_got() -> None:
+    dag = load(next(path for path in FILES if "restore" in path.stem))
+    for task_id in ("wait_until_seen", "restore"):
+        task = rendered(dag, task_id, allow_replace=True)
+        assert task.backup_id == "backup_id of back_up"
+    assert arguments.flag("allow_replace", task.allow_replace) is True
+    assert dag.get_task("restore").upstream_task_ids == {"wait_until_seen"}
+    assert dag.get_task("wait_until_seen").upstream_task_ids == {"back_up"}

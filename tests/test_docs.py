@@ -1,0 +1,109 @@
+"""The documentation names everything public, and nothing that is not there."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from airflow.sdk import BaseOperator, BaseSensorOperator
+
+from airflow_provider_vectorbackup import exceptions, operators, sensors
+from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
+from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
+from airflow_provider_vectorbackup.hooks.connection_form import FIELDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OPERATORS = (ROOT / "docs" / "operators.md").read_text()
+TASKS = [
+    getattr(module, name)
+    for module in (operators, sensors)
+    for name in module.__all__
+    if issubclass(getattr(module, name), BaseOperator)
+]
+ERRORS = [kind for _, kind in inspect.getmembers(exceptions, inspect.isclass) if issubclass(kind, Exception)]
+
+
+def sections_about(name: str) -> str:
+    """Return the sections of docs/operators.md that have this name in their heading."""
+    sections = re.split(r"^## ", OPERATORS, flags=re.MULTILINE)
+    return "\n".join(section for section in sections if name in section.split("\n", 1)[0])
+
+
+def first_cells(text: str) -> set[str]:
+    """Return the names in backticks in the first cells of tables."""
+    cells = re.findall(r"^\| (.*?) \|", text, flags=re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+
+def own_arguments(task: type[BaseOperator]) -> set[str]:
+    """Return the arguments that this package gives a task, those of Airflow's base classes left out."""
+    ours = [kind for kind in task.__mro__ if kind.__module__.startswith("airflow_provider_vectorbackup")]
+    # Unwrapped, because Airflow wraps constructors and adds an argument to what their signatures say.
+    codes = [inspect.unwrap(vars(kind)["__init__"]).__code__ for kind in ours if "__init__" in vars(kind)]
+    return {name for code in codes for name in code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]}
+
+
+def test_there_is_something_to_document() -> None:
+    assert len(TASKS) >= 5
+    assert len(ERRORS) >= 20
+    assert all(own_arguments(task) >= {"weaviate_conn_id", "backup_id", "backend"} for task in TASKS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_arguments(task: type[BaseOperator]) -> None:
+    assert first_cells(sections_about(task.__name__)) == own_arguments(task)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_template_marks(task: type[BaseOperator]) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (T?) *\|", sections_about(task.__name__), flags=re.MULTILINE)
+    assert {name for name, mark in rows if mark} == set(task.template_fields)
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_errors(kind: type[exceptions.VectorBackupError]) -> None:
+    retried = re.findall(rf"^\| `{kind.__name__}` \| .* \| (yes|no) \|$", sections_about("Errors"), flags=re.MULTILINE)
+    assert retried == ["yes" if kind.retryable else "no"]
+
+
+def test_xcom_keys() -> None:
+    keys = set(summary_of(Operation(OperationKind.BACKUP, BackupAddress("s3", "x")), None))
+    assert first_cells(sections_about("What a task returns")) == keys
+    assert keys <= set(re.findall(r"`(\w+)`", PAGES[0].read_text()))
+
+
+def test_connection_fields() -> None:
+    fields = first_cells((ROOT / "docs" / "connections.md").read_text())
+    assert set(FIELDS) <= fields
+
+
+def test_readme_names_every_task() -> None:
+    assert {task.__name__ for task in TASKS} <= first_cells(PAGES[0].read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_in_the_makefile(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z0-9.-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    commands = set(re.findall(r"(?:^ {4}|`)make ([a-z0-9.-]+)", page.read_text(), flags=re.MULTILINE))
+    assert commands <= targets
+    if page.name in ("README.md", "development.md"):
+        assert {"demo", "test"} <= commands
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_benchmarks_are_listed() -> None:
+    names = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"__init__"}
+    assert names <= first_cells((ROOT / "docs" / "development.md").read_text())
+
+
+def test_sensor_arguments_of_airflow_are_named() -> None:
+    named = set(re.findall(r"`(\w+)`", sections_about("Sensor")))
+    assert {"timeout", "mode", "soft_fail"} <= named & set(inspect.signature(BaseSensorOperator).parameters)
