@@ -7,10 +7,11 @@ CACHE := $(or $(VECTORBACKUP_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/vecto
 UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 PYTHON_WANTED := >=3.11,<3.14
 BIN := .venv/bin
-OLD_BIN := .venv-airflow-3.1/bin
+# What that Airflow and newer libraries under it think of each other is not this package's matter.
+OLD_PYTEST := .venv-airflow-3.1/bin/pytest -W ignore::DeprecationWarning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit contract e2e unit-airflow-3.1 bench lock clean
+.PHONY: help demo test lint all-tests unit contract e2e airflow-3.1 bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,15 +19,16 @@ help: ## list the targets
 demo: .venv/.installed ## watch Airflow back up a real Weaviate and restore it into another (ONCE=1: end by itself)
 	@$(BIN)/python -m demo.run $(if $(filter-out 0,$(ONCE)),--once)
 
-test: lint .venv-airflow-3.1/.installed ## run all checks and tests, real services and Airflow 3.1 included
-	$(BIN)/pytest tests
-	$(OLD_BIN)/pytest tests -m "not services" --ignore=tests/services
+test: lint all-tests airflow-3.1 ## run all checks and tests, real services and Airflow 3.1 included
 
 lint: .venv/.installed ## check style, types, and which part imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+all-tests: .venv/.installed ## run all tests, real services included
+	$(BIN)/pytest tests
 
 unit: .venv/.installed ## run the tests that need no services
 	$(BIN)/pytest tests -m "not services"
@@ -37,8 +39,9 @@ contract: .venv/.installed ## run the tests of what servers and stores promise
 e2e: .venv/.installed ## run the tests with real services and a real Airflow
 	$(BIN)/pytest tests/e2e
 
-unit-airflow-3.1: .venv-airflow-3.1/.installed ## run the tests that need no services under Airflow 3.1
-	$(OLD_BIN)/pytest tests -m "not services" --ignore=tests/services
+airflow-3.1: .venv-airflow-3.1/.installed ## under Airflow 3.1, run the tests without services, and a backup and restore
+	$(OLD_PYTEST) tests -m "not services" --ignore=tests/services
+	$(OLD_PYTEST) tests/e2e/test_backup_and_restore.py
 
 bench: .venv/.installed ## run one benchmark: make bench NAME=parse
 	@test -f "benchmarks/$(NAME).py" -a -n "$(NAME)" || { \
@@ -48,7 +51,7 @@ bench: .venv/.installed ## run one benchmark: make bench NAME=parse
 COMPILE = $(UV) pip compile --quiet --no-emit-index-url --universal --python-version 3.11 --generate-hashes --no-header
 lock: | $(UV) ## make the lock files anew from pyproject.toml, keeping versions that still fit
 	$(COMPILE) pyproject.toml --group dev -o requirements/airflow-3.3.txt
-	echo 'apache-airflow==3.1.8' | $(COMPILE) pyproject.toml --group test -c - -o requirements/airflow-3.1.txt
+	echo 'apache-airflow==3.1.8' | $(COMPILE) pyproject.toml --group test --group services -c - -o requirements/airflow-3.1.txt
 
 clean: ## delete the environments and whatever tools left here; the cache of servers stays
 	rm -rf .venv .venv-airflow-3.1 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

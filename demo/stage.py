@@ -55,21 +55,11 @@ class Servers:
     target: WeaviateNode
 
 
-class _WouldBuild(Exception):
-    """MinIO is neither here nor to be downloaded; building it takes longer than the rest of the demo."""
-
-
 def start_store(stack: ExitStack, folder: Path, progress: Progress) -> Store:
-    """Start MinIO if it is to be had without building it, else moto's S3 server."""
-
-    def say(line: str) -> None:
-        if "building" in line:
-            raise _WouldBuild
-        progress.say(line)
-
+    """Start MinIO if it is to be had without building it, which takes longer than the demo; else moto's S3 server."""
     try:
-        store = Store("MinIO", stack.enter_context(minio_server(folder, say=say)))
-    except (_WouldBuild, binaries.ServiceUnavailable):
+        store = Store("MinIO", stack.enter_context(minio_server(folder, build=False, say=progress.say)))
+    except binaries.ServiceUnavailable:
         progress.say("MinIO is not at hand, so moto's S3 server it is")
         store = Store("moto's S3 server", stack.enter_context(moto_server(folder)))
     store.settings.create_bucket(BUCKET)

@@ -148,14 +148,12 @@ def _start(client: WeaviateClient, server: Server, order: BackupOrder, memory: M
 
     remember({})
     reactivated = prepare_tenants(client, plan.left_out, order.inactive_tenants, remember)
+    operation = replace(operation, reactivated=reactivated)
     try:
         accepted = _post(client, call, order)
-        if accepted is not None:
-            operation = replace(operation, server_path=accepted.server_path, reactivated=reactivated)
-            require_same_collections(
-                client, server.version, operation, accepted.collections, exactly=bool(plan.request.include)
-            )
-            operation = replace(operation, collections=accepted.collections)
+        operation = replace(operation, server_path=accepted.server_path if accepted else "")
+        taken = accepted.collections if accepted else _listed(client, server, operation)
+        operation = _compared(client, server, order, operation, taken)
     except BaseException:
         put_back(client, reactivated)
         raise
@@ -235,7 +233,7 @@ def _attach(
     _require_ours(order, found, past)
     log.info("Backup %r is there already: %s. Following it, not starting another.", address.backup_id, found.status)
     if past.holds(address):
-        return replace(Operation.from_json(past.remembered), server_path=found.server_path)
+        return _resumed(client, server, order, found, past)
     listed = listed_backup(client, server.version, address)
     return operation_on(
         server,
@@ -247,6 +245,40 @@ def _attach(
         base_backup_id=found.base_backup_id,
         attempts=past.attempt,
     )
+
+
+def _resumed(
+    client: WeaviateClient, server: Server, order: BackupOrder, found: OperationStatus, past: _Past
+) -> Operation:
+    """Return the operation that an earlier try remembered; compare what that try could not."""
+    operation = Operation.from_json(past.remembered)
+    if not operation.server_path:
+        try:
+            operation = _compared(client, server, order, operation, _listed(client, server, operation))
+        except BaseException:
+            put_back(client, operation.reactivated)
+            raise
+    return replace(operation, server_path=found.server_path)
+
+
+def _listed(client: WeaviateClient, server: Server, operation: Operation) -> tuple[str, ...]:
+    """Return the collections of a backup whose POST had no answer that anybody saw."""
+    listed = listed_backup(client, server.version, operation.address)
+    if listed is None:
+        log.warning(
+            "Backup %r is not in the server's list: whether it holds all that was asked for can't be checked.",
+            operation.address.backup_id,
+        )
+    return listed.collections if listed else operation.collections
+
+
+def _compared(
+    client: WeaviateClient, server: Server, order: BackupOrder, operation: Operation, taken: tuple[str, ...]
+) -> Operation:
+    """Return the operation with the collections that the server took on, if they are what was asked for."""
+    exactly = bool(order.include or order.exclude)
+    require_same_collections(client, server.version, operation, taken, exactly=exactly)
+    return replace(operation, collections=taken)
 
 
 def _require_ours(order: BackupOrder, found: OperationStatus, past: _Past) -> None:

@@ -15,7 +15,11 @@ from airflow_provider_vectorbackup.backups.locations import BACKENDS, Location, 
 from airflow_provider_vectorbackup.exceptions import InvalidConnection, InvalidRequest
 from airflow_provider_vectorbackup.weaviate.endpoint import Endpoint, Timeouts
 
+_HOST = re.compile(r"(?:(https?)://)?([^/:@?#\s]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(/[^?#\s]*)?")
+"""Scheme, host, port and path, all but the host optional."""
+
 _TOKENS = ("api_key", "token", "access_token")
+"""Where the type ``weaviate`` may have it, in the order in which Airflow's own hook looks."""
 
 
 class ConnectionFields(Protocol):
@@ -78,7 +82,7 @@ def _base_url(connection: ConnectionFields, extra: Mapping[str, Any]) -> str:
     if "@" in (connection.host or ""):
         # Not shown: before the @ stands a password.
         raise InvalidConnection("the host holds credentials.", hint="Write the host alone, and an API key into token.")
-    found = re.fullmatch(r"(?:(https?)://)?([^/:@?#\s]+|\[[0-9a-fA-F:]+\])(?::(\d+))?(/[^?#\s]*)?", connection.host or "")
+    found = _HOST.fullmatch(connection.host or "")
     if not found:
         raise InvalidConnection(
             f"the host {connection.host!r} is not a host name.", hint="Write it like weaviate.example.com."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -93,7 +94,7 @@ def seconds(argument: str, value: float | timedelta) -> float:
     :raises InvalidRequest: it is not above 0.
     """
     length = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(length, int | float) or isinstance(length, bool) or not length > 0:
+    if not isinstance(length, int | float) or isinstance(length, bool) or not 0 < length < math.inf:
         raise InvalidRequest(f"{argument} is {value!r}.", hint="Give seconds above 0, or a timedelta.")
     return float(length)
 

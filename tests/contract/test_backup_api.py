@@ -165,6 +165,8 @@ class TestCreate:
         address = new_address()
         with driver.subject.held():
             driver.create(address)
+            assert (listed := driver.send(calls.list_backups("s3"))[0]).status is Status.STARTED
+            assert (listed.backup_id, listed.collections) == (address.backup_id, ALL)
             refused(driver, raw_create(id="x1"), OperationInProgress, 422, f"backup {address.backup_id} already in")
             restore = Call("POST", f"/backups/s3/{address.backup_id}/restore", answers.parse_accepted)
             refused(driver, restore, Rejected, 422, "invalid backup in scheduler .* status: STARTED")

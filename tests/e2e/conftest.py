@@ -1,4 +1,4 @@
-"""A lab for end-to-end tests: a server with data, an empty one beside it, one place for backups, and connections to all."""
+"""A lab for end-to-end tests: a server with data, an empty one, one place for backups, and connections to both."""
 
 from __future__ import annotations
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, BaseOperator
 
 BUNDLE = "tests"
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,12 @@ class DagRunResult:
     state: str
     tasks: dict[str, str]
     values: dict[str, Any]
+
+
+def output(operator: BaseOperator, key: str) -> Any:
+    """Return one key of what a task will have returned, as an argument for another task; Airflow's types lack it."""
+    everything: Any = operator.output
+    return everything[key]
 
 
 def run(dag: DAG, conf: dict[str, Any] | None = None) -> DagRunResult:
@@ -37,7 +45,7 @@ def _register(dag: DAG) -> None:
     try:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
     except ImportError:  # Airflow 3.1
-        from airflow.models.dagbag import DagBag, sync_bag_to_db  # type: ignore[no-redef,attr-defined]
+        from airflow.models.dagbag import DagBag, sync_bag_to_db  # type: ignore[no-redef]
     from airflow.models.dagbundle import DagBundleModel
     from airflow.utils.session import create_session
 

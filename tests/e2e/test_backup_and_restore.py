@@ -11,7 +11,7 @@ from airflow.sdk import DAG
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator, WeaviateRestoreBackupOperator
 from airflow_provider_vectorbackup.sensors import WeaviateBackupSensor, WeaviateRestoreSensor
 from tests.e2e.conftest import PREFIX, TARGET_CONN, Lab
-from tests.e2e.running import DagRunResult, run
+from tests.e2e.running import START, DagRunResult, output, run
 from tests.services import dataset
 from tests.services.fixtures import BUCKET
 from tests.services.weaviate import WeaviateNode
@@ -35,23 +35,23 @@ CITY = "Denver Colorado airport"
 
 
 def _chain(dag_id: str, *, deferrable: bool) -> DAG:
-    with DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    with DAG(dag_id, schedule=None, start_date=START) as dag:
         backup = WeaviateCreateBackupOperator(task_id="backup", deferrable=deferrable)
         seen = WeaviateBackupSensor(
-            task_id="seen", backup_id=backup.output["backup_id"], deferrable=deferrable, poke_interval=1
+            task_id="seen", backup_id=output(backup, "backup_id"), deferrable=deferrable, poke_interval=1
         )
         restore = WeaviateRestoreBackupOperator(
             task_id="restore",
             weaviate_conn_id=TARGET_CONN,
-            backup_id=backup.output["backup_id"],
-            bucket=backup.output["bucket"],
-            path=backup.output["path"],
+            backup_id=output(backup, "backup_id"),
+            bucket=output(backup, "bucket"),
+            path=output(backup, "path"),
             deferrable=deferrable,
         )
         restored = WeaviateRestoreSensor(
             task_id="restored",
             weaviate_conn_id=TARGET_CONN,
-            backup_id=backup.output["backup_id"],
+            backup_id=output(backup, "backup_id"),
             deferrable=deferrable,
             poke_interval=1,
         )
@@ -107,12 +107,12 @@ def test_what_a_backup_returns(lab: Lab, runs: dict[bool, DagRunResult]) -> None
 
 
 def test_incremental_on_the_latest(lab: Lab, runs: dict[bool, DagRunResult], empty_target: WeaviateNode) -> None:
-    with DAG("incremental", schedule=None, start_date=datetime(2026, 1, 1)) as dag:
+    with DAG("incremental", schedule=None, start_date=START) as dag:
         backup = WeaviateCreateBackupOperator(
             task_id="backup", incremental_base_backup_id="latest", include='["Air*", "Car"]'
         )
         WeaviateRestoreBackupOperator(
-            task_id="restore", weaviate_conn_id=TARGET_CONN, backup_id=backup.output["backup_id"], include=["Car"]
+            task_id="restore", weaviate_conn_id=TARGET_CONN, backup_id=output(backup, "backup_id"), include=["Car"]
         )
     result = run(dag)
     assert result.state == "success", result.tasks

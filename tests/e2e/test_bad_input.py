@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import requests
-from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_vectorbackup.compat import AirflowFailException
 from airflow_provider_vectorbackup.exceptions import Unreachable
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator, WeaviateRestoreBackupOperator
 from tests.e2e.conftest import Lab, set_connection
@@ -83,7 +83,7 @@ def test_host_down_is_left_to_a_retry(lab: Lab, monkeypatch: pytest.MonkeyPatch)
 def test_https_to_a_server_without_tls(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {"default_backend": "s3", "http_secure": True}
     set_connection(monkeypatch, "tls", host="127.0.0.1", port=lab.source.port, extra=extra)
-    with pytest.raises(AirflowFailException, match="does not speak TLS. Switch off http_secure"):
+    with pytest.raises(AirflowFailException, match=r"does not speak TLS. Switch off http_secure"):
         WeaviateCreateBackupOperator(task_id="backup", weaviate_conn_id="tls").execute(context_of("tls"))
 
 

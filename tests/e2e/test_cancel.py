@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_vectorbackup.compat import AirflowFailException
 from airflow_provider_vectorbackup.operators import (
     WeaviateCancelBackupOperator,
     WeaviateCreateBackupOperator,

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import requests
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from airflow_provider_vectorbackup.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_vectorbackup.exceptions import ServerNotReady
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator, WeaviateRestoreBackupOperator
 from tests.e2e.conftest import TARGET_CONN, Lab, set_connection
@@ -87,7 +87,7 @@ def test_chosen_id_is_not_taken_twice(lab: Lab) -> None:
         return operator.execute(context_of(run_id))
 
     first = create("one")
-    with pytest.raises(AirflowFailException, match="Backup 'mine' is there already .*if_exists to 'reuse'"):
+    with pytest.raises(AirflowFailException, match=r"Backup 'mine' is there already .*if_exists to 'reuse'"):
         create("two")
     assert create("three", if_exists="reuse") == first
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -68,8 +67,7 @@ def test_once(tmp_path: Path) -> None:
 def test_ctrl_c_before_the_end(tmp_path: Path, step: str) -> None:
     demo = Demo(tmp_path)
     wait_until(lambda: step in demo.text, 600, step)
-    time.sleep(1.0)
-    assert demo.left() != []
+    wait_until(lambda: len(demo.left()) > 1, 60, "a process of the demo's")
     os.killpg(demo.process.pid, signal.SIGINT)
     assert demo.process.wait(timeout=60) == 130, demo.text
     assert demo.text.splitlines()[-1] == "Stopped before the end."

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import requests
-from airflow.sdk.exceptions import AirflowFailException
 
+from airflow_provider_vectorbackup.compat import AirflowFailException
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator
 from tests.e2e.conftest import set_connection
@@ -58,7 +58,7 @@ def _connect(monkeypatch: pytest.MonkeyPatch, node: WeaviateNode, key: str | Non
 @pytest.mark.parametrize("key", [None, "wrong-key-of-somebody"])
 def test_wrong_key(guarded: WeaviateNode, monkeypatch: pytest.MonkeyPatch, key: str | None) -> None:
     _connect(monkeypatch, guarded, key)
-    with pytest.raises(AirflowFailException, match="Weaviate answered 401 .* Look at the API key or token") as caught:
+    with pytest.raises(AirflowFailException, match=r"Weaviate answered 401 .* Look at the API key or token") as caught:
         WeaviateCreateBackupOperator(task_id="backup", weaviate_conn_id="guarded").execute(context_of("wrong"))
     assert "wrong-key" not in str(caught.value)
 
@@ -78,7 +78,7 @@ def test_permitted_part(guarded: WeaviateNode, monkeypatch: pytest.MonkeyPatch) 
 def test_forbidden_part(guarded: WeaviateNode, monkeypatch: pytest.MonkeyPatch) -> None:
     _connect(monkeypatch, guarded, "limited-key")
     operator = WeaviateCreateBackupOperator(task_id="backup", weaviate_conn_id="guarded", include=["Car"])
-    with pytest.raises(AirflowFailException, match="Weaviate answered 403 .*create_backups.* manage_backups"):
+    with pytest.raises(AirflowFailException, match=r"Weaviate answered 403 .*create_backups.* manage_backups"):
         operator.execute(context_of("forbidden"))
 
 
@@ -86,7 +86,7 @@ def test_narrowed_whole_fails_and_is_canceled(guarded: WeaviateNode, monkeypatch
     """Trap 21: the server narrows "everything" to what the user may back up, and answers 200."""
     _connect(monkeypatch, guarded, "limited-key")
     operator = WeaviateCreateBackupOperator(task_id="backup", weaviate_conn_id="guarded", backup_id="narrowed")
-    with pytest.raises(AirflowFailException, match="Missing: Barley, Car.* lacks manage_backups"):
+    with pytest.raises(AirflowFailException, match=r"Missing: Barley, Car.* lacks manage_backups"):
         operator.execute(context_of("narrowed"))
     with _as_root(guarded) as root:
         url = f"{guarded.url}/v1/backups/s3/narrowed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def form(airflow_db: Path) -> Iterator[dict[str, Any]]:
+def form(airflow_db: Path) -> dict[str, Any]:
     from airflow.api_fastapi.app import create_app, get_auth_manager
     from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
     from fastapi.testclient import TestClient
@@ -20,7 +19,7 @@ def form(airflow_db: Path) -> Iterator[dict[str, Any]]:
     with TestClient(app, base_url="http://testserver") as client:
         answer = client.get("/ui/connections/hook_meta", headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 200, answer.text
-    yield next(entry for entry in answer.json() if entry["connection_type"] == "weaviate_backup")
+    return next(entry for entry in answer.json() if entry["connection_type"] == "weaviate_backup")
 
 
 def test_fields(form: dict[str, Any]) -> None:

@@ -130,9 +130,9 @@ class AzureSettings:
 
 
 @contextmanager
-def minio_server(workdir: Path, *, say: Say = log) -> Iterator[S3Settings]:
-    """Run a real S3 server on one folder. Raises ServiceUnavailable or ServiceFailed."""
-    executable = binaries.find_minio(say=say)
+def minio_server(workdir: Path, *, build: bool = True, say: Say = log) -> Iterator[S3Settings]:
+    """Run a real S3 server on one folder. Raises ServiceUnavailable (sooner without `build`) or ServiceFailed."""
+    executable = binaries.find_minio(build=build, say=say)
     port, console = free_ports(2)
     settings = S3Settings(f"{ADDRESS}:{port}", secrets.token_hex(8), secrets.token_hex(20))
     argv: list[str | Path] = [executable, "server", workdir / "minio", "--address", settings.endpoint]
