@@ -29,7 +29,7 @@ from airflow_provider_vectorbackup.actions.tenants import (
     tenants_left_out,
 )
 from airflow_provider_vectorbackup.backups.bases import LATEST, latest_base
-from airflow_provider_vectorbackup.backups.ids import attempt_id, require_legal_id
+from airflow_provider_vectorbackup.backups.ids import attempt_id
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.outcome import Outcome, conclude
 from airflow_provider_vectorbackup.backups.selection import names_shown, select_collections, unmatched
@@ -112,7 +112,6 @@ def begin_backup(
     :raises AlreadyExists: the id belongs to another backup.
     :raises SelectionMismatch: the server took on other collections; the backup was canceled.
     """
-    require_legal_id(order.address.backup_id)
     server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)
     order = replace(order, address=without_needless_overrides(server, order.address))

@@ -11,7 +11,7 @@ from airflow_provider_vectorbackup.actions.waiting import wait
 from airflow_provider_vectorbackup.backups.operation import summary_of
 from airflow_provider_vectorbackup.backups.polling import Watch
 from airflow_provider_vectorbackup.backups.status import OperationKind, OperationStatus, Status
-from airflow_provider_vectorbackup.exceptions import Rejected
+from airflow_provider_vectorbackup.exceptions import Forbidden, Rejected, Unauthenticated
 from airflow_provider_vectorbackup.weaviate import calls
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from airflow_provider_vectorbackup.weaviate.features import Version
@@ -26,6 +26,7 @@ def cancel(client: WeaviateClient, watch: Watch, *, wait_for_end: bool) -> dict[
     """Ask for cancellation and return the task's result; its status says what really became of the operation.
 
     :raises NotFound: there is no such operation; the server itself answers 204 to that.
+    :raises Forbidden: the user may not cancel it.
     :raises VectorBackupError: its end was not seen before the deadline.
     """
     server = server_of(client.send(calls.read_meta()), watch.address.backend)
@@ -41,6 +42,8 @@ def cancel(client: WeaviateClient, watch: Watch, *, wait_for_end: bool) -> dict[
 def _ask(client: WeaviateClient, watch: Watch, version: Version) -> None:
     try:
         client.send(calls.cancel(watch.kind, watch.address, version))
+    except (Unauthenticated, Forbidden):
+        raise
     except Rejected as error:
         # It ended, or can no longer be stopped, between the two requests: the status tells which.
         log.warning("%s can't be canceled: %s", watch.name, error.message)

@@ -20,7 +20,6 @@ from airflow_provider_vectorbackup.actions.server import (
     status_or_none,
     without_needless_overrides,
 )
-from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.outcome import Outcome, conclude
 from airflow_provider_vectorbackup.backups.selection import is_pattern, names_shown, select_collections
@@ -73,7 +72,6 @@ def begin_restore(client: WeaviateClient, order: RestoreOrder, memory: Memory) -
     :raises NothingToRestore: all collections are there already and are to be skipped.
     :raises SelectionMismatch: the server took on other collections; the restore was canceled.
     """
-    require_legal_id(order.address.backup_id)
     _require_replace_allowed(order)
     server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
+from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
 from airflow_provider_vectorbackup.compat import AirflowFailException, AirflowSkipException
@@ -49,7 +50,33 @@ def airflow_errors() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
-class WeaviateOperationOperator(BaseOperator):
+class OnServer:
+    """What every task on a server can be told: which connection, and where the backup lies."""
+
+    weaviate_conn_id: str
+    backend: str | None
+    bucket: str | None
+    path: str | None
+
+    @cached_property
+    def hook(self) -> WeaviateBackupHook:
+        """The hook for this task's connection."""
+        return WeaviateBackupHook(self.weaviate_conn_id)
+
+    def address(self, backup_id: str) -> BackupAddress:
+        """Return where the server is asked for a backup.
+
+        :raises InvalidRequest: there is no such backend, or the id is none.
+        """
+        return BackupAddress(
+            self.hook.backend(arguments.text(self.backend)),
+            require_legal_id(backup_id),
+            bucket=arguments.text(self.bucket),
+            path=arguments.text(self.path),
+        )
+
+
+class WeaviateOperationOperator(OnServer, BaseOperator):
     """Starts an operation on the server and follows it to its end, on the worker or on the triggerer.
 
     :param weaviate_conn_id: the connection, of type ``weaviate_backup`` or ``weaviate``.
@@ -96,11 +123,6 @@ class WeaviateOperationOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.timeout = timeout
 
-    @cached_property
-    def hook(self) -> WeaviateBackupHook:
-        """The hook for this operator's connection."""
-        return WeaviateBackupHook(self.weaviate_conn_id)
-
     def begin(self, client: WeaviateClient, context: Context) -> Operation:
         """Start the operation, or attach to it if an earlier try did."""
         raise NotImplementedError
@@ -133,15 +155,6 @@ class WeaviateOperationOperator(BaseOperator):
 
         with airflow_errors():
             return self.end(context, Outcome.from_json(event))
-
-    def address(self, backup_id: str) -> BackupAddress:
-        """Return where the server is asked for this backup."""
-        return BackupAddress(
-            self.hook.backend(arguments.text(self.backend)),
-            backup_id,
-            bucket=arguments.text(self.bucket),
-            path=arguments.text(self.path),
-        )
 
     def _durations(self) -> tuple[float, float]:
         return arguments.seconds("poll_interval", self.poll_interval), arguments.seconds("timeout", self.timeout)

@@ -5,22 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_vectorbackup.backups.ids import require_legal_id
-from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
+from airflow_provider_vectorbackup.backups.status import OperationKind
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
-from airflow_provider_vectorbackup.operators.base import airflow_errors
+from airflow_provider_vectorbackup.operators.base import OnServer, airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class WeaviateCancelBackupOperator(BaseOperator):
+class WeaviateCancelBackupOperator(OnServer, BaseOperator):
     """Cancel a running backup or restore, and find out what became of it.
 
     The server's answer to a cancellation promises nothing: what had already ended stays as it is, and what is just
@@ -69,11 +67,6 @@ class WeaviateCancelBackupOperator(BaseOperator):
         self.poll_interval = poll_interval
         self.timeout = timeout
 
-    @cached_property
-    def hook(self) -> WeaviateBackupHook:
-        """The hook for this operator's connection."""
-        return WeaviateBackupHook(self.weaviate_conn_id)
-
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for cancellation, wait for the end, and say which end it was."""
         from airflow_provider_vectorbackup.actions.cancel import cancel
@@ -84,18 +77,10 @@ class WeaviateCancelBackupOperator(BaseOperator):
             now = time.time()
             watch = Watch(
                 kind,
-                self._address(),
+                self.address(self.backup_id),
                 since=now,
                 deadline=now + arguments.seconds("timeout", self.timeout),
                 poll_interval=arguments.seconds("poll_interval", self.poll_interval),
             )
             with self.hook.open_client() as client:
                 return cancel(client, watch, wait_for_end=self.wait_for_completion)
-
-    def _address(self) -> BackupAddress:
-        return BackupAddress(
-            self.hook.backend(arguments.text(self.backend)),
-            require_legal_id(self.backup_id),
-            bucket=arguments.text(self.bucket),
-            path=arguments.text(self.path),
-        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.status import OperationKind
 from airflow_provider_vectorbackup.compat import memory_of
@@ -114,7 +113,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         from airflow_provider_vectorbackup.actions.obstacles import IfCollectionExists
         from airflow_provider_vectorbackup.actions.restore import RestoreOrder
 
-        address = self.address(require_legal_id(self.backup_id))
+        address = self.address(self.backup_id)
         return RestoreOrder(
             address,
             include=arguments.names("include", self.include),

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.operation import Operation
-from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
+from airflow_provider_vectorbackup.backups.status import OperationKind
 from airflow_provider_vectorbackup.compat import AirflowSensorTimeout, AirflowSkipException
 from airflow_provider_vectorbackup.exceptions import OperationTimedOut
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
-from airflow_provider_vectorbackup.operators.base import airflow_errors, default_deferrable
+from airflow_provider_vectorbackup.operators.base import OnServer, airflow_errors, default_deferrable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_vectorbackup.triggers.weaviate import WeaviateBackupTrigger, WeaviateRestoreTrigger
 
 
-class _OperationSensor(BaseSensorOperator):
+class _OperationSensor(OnServer, BaseSensorOperator):
     """Waits until an operation has succeeded; fails when it FAILED or was CANCELED.
 
     One that the server does not know is waited for, until the sensor's ``timeout``.
@@ -72,11 +70,6 @@ class _OperationSensor(BaseSensorOperator):
         self.location = location
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self._watch: Watch | None = None
-
-    @cached_property
-    def hook(self) -> WeaviateBackupHook:
-        """The hook for this sensor's connection."""
-        return WeaviateBackupHook(self.weaviate_conn_id)
 
     def trigger_class(self) -> type[WeaviateBackupTrigger | WeaviateRestoreTrigger]:
         """Return the trigger that waits for this operation."""
@@ -137,11 +130,9 @@ class _OperationSensor(BaseSensorOperator):
             return finish_observed(client, outcome)
 
     def _operation(self) -> Operation:
-        backend = self.hook.backend(arguments.text(self.backend))
-        address = BackupAddress(
-            backend, require_legal_id(self.backup_id), arguments.text(self.bucket), arguments.text(self.path)
-        )
-        return Operation(self.kind, address, location=self.hook.location(backend, arguments.text(self.location)))
+        address = self.address(self.backup_id)
+        location = self.hook.location(address.backend, arguments.text(self.location))
+        return Operation(self.kind, address, location=location)
 
     def _new_watch(self) -> Watch:
         from airflow_provider_vectorbackup.backups.polling import Watch

@@ -103,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is None:
             self._send(*self.server.answer_to(request))
             return
-        self.server.owner.stopping.wait(fault.delay_seconds)
+        if self.server.owner.stopping.wait(fault.delay_seconds):
+            self._cut()
+            return
         right = self.server.answer_to(request) if fault.handled or fault.status is None else None
         if fault.drop:
             self._cut()
