@@ -34,7 +34,7 @@ os.environ |= {
 settings.register_profile("steady", derandomize=True, deadline=None, database=None)
 settings.load_profile("steady")
 
-pytest_plugins = ["tests.services.fixtures"]
+pytest_plugins = ["airflow_provider_vectorbackup.testing.fixtures", "pytester", "tests.services.fixtures"]
 
 
 def pytest_unconfigure() -> None:

@@ -12,8 +12,6 @@ from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from airflow_provider_vectorbackup.weaviate.endpoint import Endpoint, Retries
 
-pytest_plugins = ["airflow_provider_vectorbackup.testing.fixtures"]
-
 
 class TaskMemory:
     """Keeps JSON, as Airflow's task state store does."""

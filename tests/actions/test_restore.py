@@ -296,7 +296,7 @@ class TestAttach:
         with pytest.raises(PreflightFailed, match="In the way"):
             begin_restore(client, order(), memory)
 
-    def test_a_failed_task_does_not(self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory) -> None:
+    def test_a_failed_task_does_not(self, client: WeaviateClient, memory: TaskMemory) -> None:
         operation = begin_restore(client, order(), memory)
         failed = OperationStatus(OperationKind.RESTORE, Status.FAILED, "disk full")
         with pytest.raises(OperationFailed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus
-from airflow_provider_vectorbackup.weaviate import calls
+from airflow_provider_vectorbackup.exceptions import OperationInProgress
+from airflow_provider_vectorbackup.weaviate import answers, calls
 from airflow_provider_vectorbackup.weaviate.async_client import AsyncWeaviateClient
 from airflow_provider_vectorbackup.weaviate.calls import Call
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
@@ -35,12 +37,10 @@ class Driver:
         return self._send_once(call)
 
     def create(self, address: BackupAddress, **request: Any) -> tuple[str, ...]:
-        call = calls.create_backup(calls.BackupRequest(address, **request), self.subject.version)
-        return self.send(call).collections
+        return self._start(calls.create_backup(calls.BackupRequest(address, **request), self.subject.version))
 
     def restore(self, address: BackupAddress, **request: Any) -> tuple[str, ...]:
-        call = calls.restore_backup(calls.RestoreRequest(address, **request), self.subject.version)
-        return self.send(call).collections
+        return self._start(calls.restore_backup(calls.RestoreRequest(address, **request), self.subject.version))
 
     def status(self, address: BackupAddress, kind: OperationKind = OperationKind.BACKUP) -> OperationStatus:
         return self.send(calls.status_of(kind, address))
@@ -55,6 +55,23 @@ class Driver:
 
         wait_until(has_ended, _END_SECONDS, f"the end of {kind.value} {address.backup_id}", poll_seconds=0.02)
         return seen
+
+    def reason(self, address: BackupAddress, kind: OperationKind = OperationKind.BACKUP) -> str:
+        """Return why it did not end well; a server tells that only after it has written the end to storage."""
+        wait_until(lambda: bool(self.status(address, kind).error), _END_SECONDS, "the reason", poll_seconds=0.02)
+        return self.status(address, kind).error
+
+    def _start(self, call: Call[answers.Accepted]) -> tuple[str, ...]:
+        """Start it once the slot is free: that of a canceled operation is not at once."""
+        accepted: list[answers.Accepted] = []
+
+        def is_accepted() -> bool:
+            with contextlib.suppress(OperationInProgress):
+                accepted.append(self.send(call))
+            return bool(accepted)
+
+        wait_until(is_accepted, _END_SECONDS, "the slot")
+        return accepted[0].collections
 
     def _send_sync(self, call: Call[T]) -> T:
         with WeaviateClient(Endpoint(self.subject.url)) as client:

@@ -239,9 +239,8 @@ class TestRestore:
     def test_what_exists_fails_and_the_others_are_restored(self, driver: Driver, finished: BackupAddress) -> None:
         driver.send(calls.delete_collection("Author"))
         driver.restore(finished, include=("Article", "Author"))
-        final = driver.end(finished, RESTORE)[-1]
-        assert final.status is Status.FAILED
-        assert "class name Article already exists" in final.error
+        assert driver.end(finished, RESTORE)[-1].status is Status.FAILED
+        assert "class name Article already exists" in driver.reason(finished, RESTORE)
         assert {collection.name for collection in driver.send(calls.read_schema())} == set(ALL)
 
     def test_unknown_id(self, driver: Driver) -> None:
@@ -278,7 +277,9 @@ class TestCancel:
         driver.restore(finished, include=("Author",))
         assert driver.end(finished, RESTORE)[-1].status is Status.SUCCESS
         call = calls.cancel(RESTORE, finished, driver.subject.version)
-        refused(driver, call, Rejected, 422, 'restore "finished" already succeeded')
+        # For a moment the server holds it for unfinished, though it has told its SUCCESS.
+        text = 'restore "finished" (already succeeded|is applying schema changes and cannot be cancelled)'
+        refused(driver, call, Rejected, 422, text)
 
     def test_unknown_is_no_error(self, driver: Driver, new_address: NewAddress) -> None:
         address = new_address()
@@ -295,9 +296,8 @@ class TestCancel:
         with driver.subject.held():
             driver.create(address)
             driver.send(calls.cancel(OperationKind.BACKUP, address, driver.subject.version))
-            final = driver.end(address)[-1]
-        assert final.status is Status.CANCELED
-        assert "context canceled" in final.error
+            assert driver.end(address)[-1].status is Status.CANCELED
+        assert "context canceled" in driver.reason(address)
         refused(driver, raw_create(id=address.backup_id), AlreadyExists, 422, "check if backup .* exists at")
 
 

@@ -1,0 +1,65 @@
+"""What a task is given when Airflow runs it, without an Airflow that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from airflow.sdk import BaseOperator, Context
+
+from airflow_provider_vectorbackup.backups.outcome import Outcome
+from airflow_provider_vectorbackup.triggers.weaviate import WeaviateBackupTrigger, WeaviateRestoreTrigger
+from tests.actions.conftest import TaskMemory
+
+try:
+    from airflow.sdk.exceptions import TaskDeferred
+except ImportError:  # Airflow 3.1
+    from airflow.exceptions import TaskDeferred  # type: ignore[no-redef]
+
+Trigger = WeaviateBackupTrigger | WeaviateRestoreTrigger
+
+
+@dataclass
+class TaskRun:
+    """One task run; `xcoms` is what it pushed, `memory` what it keeps over its tries."""
+
+    map_index: int | None = -1
+    dag_id: str = "nightly"
+    task_id: str = "backup"
+    run_id: str = "manual__2026-11-22T03:00:00+00:00"
+    xcoms: dict[str, Any] = field(default_factory=dict)
+    memory: TaskMemory = field(default_factory=TaskMemory)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    @property
+    def context(self) -> Context:
+        started = datetime.now(UTC) - timedelta(minutes=1)
+        fields = {"ti": self, "dag_run": SimpleNamespace(start_date=started), "task_state_store": self.memory}
+        return cast("Context", fields)
+
+
+def deferred(operator: BaseOperator, run: TaskRun) -> Trigger:
+    """Run an operator that must defer; return its trigger."""
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute(run.context)
+    assert caught.value.method_name == "execute_complete"
+    trigger = caught.value.trigger
+    assert isinstance(trigger, Trigger)
+    return trigger
+
+
+def fire(trigger: Trigger) -> Outcome:
+    """Run a trigger as the triggerer does, and send its only event through JSON."""
+
+    async def events() -> list[Any]:
+        return [event.payload async for event in trigger.run()]
+
+    (payload,) = asyncio.run(events())
+    return Outcome.from_json(json.loads(json.dumps(payload)))
