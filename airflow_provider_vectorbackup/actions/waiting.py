@@ -15,6 +15,9 @@ from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 Say = Callable[[str], None]
 
+REASON_SECONDS = 2.0
+"""A server may say FAILED or CANCELED a moment before it says why."""
+
 
 def look(client: WeaviateClient, watch: Watch) -> Verdict:
     """Ask for the status once and decide what follows."""
@@ -35,7 +38,10 @@ def wait(client: WeaviateClient, watch: Watch, say: Say) -> OperationStatus:
         verdict = look(client, watch)
         pause = _next_pause(verdict, say)
         if isinstance(pause, OperationStatus):
-            return pause
+            if not _lacks_reason(pause):
+                return pause
+            time.sleep(REASON_SECONDS)
+            return _with_reason(pause, look(client, watch))
         time.sleep(pause)
         watch = verdict.watch
 
@@ -43,16 +49,33 @@ def wait(client: WeaviateClient, watch: Watch, say: Say) -> OperationStatus:
 async def wait_async(client: AsyncWeaviateClient, watch: Watch, say: Say) -> OperationStatus:
     """Do what :func:`wait` does, on an event loop."""
     while True:
-        try:
-            seen: OperationStatus | WeaviateError = await client.send(calls.status_of(watch.kind, watch.address))
-        except WeaviateError as error:
-            seen = error
-        verdict = judge(watch, seen, time.time())
+        verdict = await _look_async(client, watch)
         pause = _next_pause(verdict, say)
         if isinstance(pause, OperationStatus):
-            return pause
+            if not _lacks_reason(pause):
+                return pause
+            await asyncio.sleep(REASON_SECONDS)
+            return _with_reason(pause, await _look_async(client, watch))
         await asyncio.sleep(pause)
         watch = verdict.watch
+
+
+async def _look_async(client: AsyncWeaviateClient, watch: Watch) -> Verdict:
+    try:
+        seen: OperationStatus | WeaviateError = await client.send(calls.status_of(watch.kind, watch.address))
+    except WeaviateError as error:
+        seen = error
+    return judge(watch, seen, time.time())
+
+
+def _lacks_reason(end: OperationStatus) -> bool:
+    return end.status.is_spent and not end.error
+
+
+def _with_reason(end: OperationStatus, later: Verdict) -> OperationStatus:
+    """Return the end with the reason that a second look brought, if it did; what ended stays ended."""
+    seen = later.decision.status if isinstance(later.decision, Ended) else end
+    return seen if seen.status is end.status else end
 
 
 def _next_pause(verdict: Verdict, say: Say) -> float | OperationStatus:

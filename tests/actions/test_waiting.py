@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from airflow_provider_vectorbackup.actions import waiting
 from airflow_provider_vectorbackup.actions.waiting import look, wait, wait_async
 from airflow_provider_vectorbackup.backups.polling import Again, Ended, GaveUp, Watch
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
@@ -84,6 +85,23 @@ class TestWait:
         status, said = wait_for(server, watch())
         assert (status.status, status.error) == (Status.FAILED, "disk full")
         assert said[-1].startswith("Backup 'x1' on s3: FAILED: disk full after")
+
+    def test_reason_that_comes_later(
+        self, server: WeaviateStandIn, wait_for: WaitFor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A server may say FAILED a moment before it says why."""
+        monkeypatch.setattr(waiting, "REASON_SECONDS", 0.01)
+        server.finish("FAILED", "disk full")
+        server.fail_next("GET", STATUS, status=200, body={"id": "x1", "backend": "s3", "status": "FAILED"})
+        assert wait_for(server, watch())[0].error == "disk full"
+
+    def test_failed_stays_failed(
+        self, server: WeaviateStandIn, wait_for: WaitFor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Trap 10: a FAILED that lives in the server's memory only is followed by STARTED."""
+        monkeypatch.setattr(waiting, "REASON_SECONDS", 0.01)
+        server.fail_next("GET", STATUS, status=200, body={"id": "x1", "backend": "s3", "status": "FAILED"})
+        assert wait_for(server, watch())[0].status is Status.FAILED
 
     def test_early_success_is_not_the_end(self, server: WeaviateStandIn, wait_for: WaitFor) -> None:
         server.running[OperationKind.BACKUP].early_polls_left = 2
