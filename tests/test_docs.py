@@ -13,6 +13,7 @@ from airflow_provider_vectorbackup import exceptions, operators, sensors
 from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
 from airflow_provider_vectorbackup.hooks.connection_form import FIELDS
+from airflow_provider_vectorbackup.testing import WeaviateStandIn
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -107,3 +108,13 @@ def test_benchmarks_are_listed() -> None:
 def test_sensor_arguments_of_airflow_are_named() -> None:
     named = set(re.findall(r"`(\w+)`", sections_about("Sensor")))
     assert {"timeout", "mode", "soft_fail"} <= named & set(inspect.signature(BaseSensorOperator).parameters)
+
+
+def test_methods_of_the_stand_in() -> None:
+    page = (ROOT / "docs" / "testing.md").read_text()
+    rows = re.findall(r"^\| `(\w+)\((.*?)\)` \|", page, flags=re.MULTILINE)
+    named = {name: set(filter(None, arguments.split(", "))) for name, arguments in rows}
+    public = {name for name, member in vars(WeaviateStandIn).items() if inspect.isfunction(member) and name[0] != "_"}
+    assert set(named) <= public
+    for name, arguments in named.items():
+        assert arguments <= set(inspect.signature(getattr(WeaviateStandIn, name)).parameters), name
