@@ -27,7 +27,7 @@ def body(server: WeaviateStandIn) -> Any:
     return seen.body
 
 
-def refused(
+def assert_refused(
     client: WeaviateClient, server: WeaviateStandIn, asked: BackupOrder, kind: type[VectorBackupError], text: str
 ) -> VectorBackupError:
     """Make sure that an order is refused before anything is started."""
@@ -93,17 +93,19 @@ class TestStart:
 class TestPreflight:
     def test_backend_that_is_not_enabled(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         asked = order(backend="gcs")
-        error = refused(client, server, asked, PreflightFailed, r"'gcs' is not enabled .*\(enabled: filesystem, s3\)")
+        error = assert_refused(
+            client, server, asked, PreflightFailed, r"'gcs' is not enabled .*\(enabled: filesystem, s3\)"
+        )
         assert "backup-gcs" in error.hint
 
     @pytest.mark.parametrize("status", ["UNHEALTHY", "UNAVAILABLE", "TIMEOUT", ""])
     def test_node_that_is_not_healthy(self, client: WeaviateClient, server: WeaviateStandIn, status: str) -> None:
         server.nodes["node2"] = status
-        error = refused(client, server, order(), ServerNotReady, f"node2 is {status or 'unknown'}")
+        error = assert_refused(client, server, order(), ServerNotReady, f"node2 is {status or 'unknown'}")
         assert error.retryable
 
     def test_illegal_id(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
-        refused(client, server, order("Bad Id"), InvalidRequest, "is not a backup id")
+        assert_refused(client, server, order("Bad Id"), InvalidRequest, "is not a backup id")
         assert server.sent("GET", "/backups/.*") == []
 
     @pytest.mark.parametrize(
@@ -120,19 +122,19 @@ class TestPreflight:
     def test_what_can_not_be(
         self, client: WeaviateClient, server: WeaviateStandIn, fields: dict[str, Any], text: str
     ) -> None:
-        refused(client, server, order(**fields), InvalidRequest, text)
+        assert_refused(client, server, order(**fields), InvalidRequest, text)
 
     def test_what_an_old_server_would_ignore(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.version = "1.38.2"
-        refused(client, server, order(include_users=("a",)), InvalidRequest, "does not know include_users")
+        assert_refused(client, server, order(include_users=("a",)), InvalidRequest, "does not know include_users")
 
     def test_empty_server(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.collections.clear()
-        refused(client, server, order(), InvalidRequest, "no collection left")
+        assert_refused(client, server, order(), InvalidRequest, "no collection left")
 
     def test_server_that_is_no_weaviate(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.fail_next("GET", "/meta", status=200, body={"version": "8.1", "name": "something"})
-        refused(client, server, order(), VectorBackupError, r"is not enabled|can't be read")
+        assert_refused(client, server, order(), VectorBackupError, r"is not enabled|can't be read")
 
 
 class TestLocation:
@@ -152,7 +154,7 @@ class TestLocation:
 
     @pytest.mark.parametrize("location", ["s3://aws@other", "s3://aws@backups/elsewhere", "gs://google@backups"])
     def test_elsewhere(self, client: WeaviateClient, server: WeaviateStandIn, location: str) -> None:
-        refused(client, server, order(location=location), InvalidRequest, "The location")
+        assert_refused(client, server, order(location=location), InvalidRequest, "The location")
 
     def test_a_directory_may_be_mounted_anywhere(self, client: WeaviateClient) -> None:
         asked = order(backend="filesystem", location="file:///mnt/weaviate")
@@ -187,15 +189,17 @@ class TestIncremental:
     def test_latest_is_not_known_elsewhere(
         self, client: WeaviateClient, server: WeaviateStandIn, place: dict[str, Any]
     ) -> None:
-        refused(client, server, order(incremental_base="latest", **place), InvalidRequest, "'latest' can't be found")
+        assert_refused(
+            client, server, order(incremental_base="latest", **place), InvalidRequest, "'latest' can't be found"
+        )
 
     @pytest.mark.parametrize("status", ["STARTED", "FAILED", "CANCELED"])
     def test_base_that_is_not_finished(self, client: WeaviateClient, server: WeaviateStandIn, status: str) -> None:
         server.add_backup("x0", ALL, status=status)
-        refused(client, server, order(incremental_base="x0"), PreflightFailed, f"The base 'x0' is {status}")
+        assert_refused(client, server, order(incremental_base="x0"), PreflightFailed, f"The base 'x0' is {status}")
 
     def test_base_that_is_not_there(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
-        refused(client, server, order(incremental_base="x0"), PreflightFailed, "The base 'x0' is not there")
+        assert_refused(client, server, order(incremental_base="x0"), PreflightFailed, "The base 'x0' is not there")
 
     def test_base_whose_end_is_not_written_yet(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.running_polls, server.early_success_polls = 0, 5

@@ -21,7 +21,7 @@ from tests.actions.conftest import TaskMemory
 from tests.actions.orders import ALL, CREATE, RUN_STARTED, order
 
 
-def refused(
+def assert_refused(
     client: WeaviateClient, server: WeaviateStandIn, asked: BackupOrder, kind: type[VectorBackupError], text: str
 ) -> VectorBackupError:
     """Make sure that an order is refused before anything is started."""
@@ -64,7 +64,7 @@ class TestAttach:
         self, client: WeaviateClient, server: WeaviateStandIn, status: str, id_is_chosen: bool
     ) -> None:
         server.add_backup("x1", ALL, status=status, started_at=RUN_STARTED - timedelta(seconds=1))
-        error = refused(client, server, order(id_is_chosen=id_is_chosen), AlreadyExists, "this run, which began")
+        error = assert_refused(client, server, order(id_is_chosen=id_is_chosen), AlreadyExists, "this run, which began")
         assert error.backup_id == "x1"
         assert ("if_exists" in error.hint) is id_is_chosen
 
@@ -81,7 +81,7 @@ class TestAttach:
 
     def test_no_reuse_of_a_running_one(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.add_backup("x1", ALL, status="STARTED", started_at=RUN_STARTED - timedelta(days=1))
-        refused(client, server, order(id_is_chosen=True, if_exists=IfExists.REUSE), AlreadyExists, "STARTED")
+        assert_refused(client, server, order(id_is_chosen=True, if_exists=IfExists.REUSE), AlreadyExists, "STARTED")
 
 
 class TestSpentIds:
@@ -110,7 +110,7 @@ class TestSpentIds:
     def test_not_for_ever(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         for number in range(60):
             server.add_backup("x1" if number < 2 else f"x1-a{number}", status="FAILED")
-        refused(client, server, order(), PreflightFailed, "50 ids from 'x1' on are spent")
+        assert_refused(client, server, order(), PreflightFailed, "50 ids from 'x1' on are spent")
 
 
 class TestLostAnswer:

@@ -46,7 +46,7 @@ def body(server: WeaviateStandIn) -> Any:
     return seen.body
 
 
-def refused(
+def assert_refused(
     client: WeaviateClient, server: WeaviateStandIn, asked: RestoreOrder, kind: type[VectorBackupError], text: str
 ) -> VectorBackupError:
     """Make sure that an order is refused before anything is started or deleted."""
@@ -104,25 +104,27 @@ class TestPreflight:
     @pytest.mark.parametrize("status", ["STARTED", "FAILED", "CANCELED"])
     def test_backup_that_is_not_whole(self, client: WeaviateClient, server: WeaviateStandIn, status: str) -> None:
         server.add_backup("x1", ALL, status=status)
-        refused(client, server, order(), PreflightFailed, f"Backup 'x1' on s3 is {status}")
+        assert_refused(client, server, order(), PreflightFailed, f"Backup 'x1' on s3 is {status}")
 
     def test_backup_that_is_not_there(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.backups.clear()
-        refused(client, server, order(), PreflightFailed, "Backup 'x1' on s3 is not there")
+        assert_refused(client, server, order(), PreflightFailed, "Backup 'x1' on s3 is not there")
 
     def test_node_that_is_not_healthy(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.nodes["node1"] = "UNHEALTHY"
-        refused(client, server, order(), ServerNotReady, "node1 is UNHEALTHY")
+        assert_refused(client, server, order(), ServerNotReady, "node1 is UNHEALTHY")
 
     def test_backend_that_is_not_enabled(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
-        refused(client, server, order(backend="azure"), PreflightFailed, "'azure' is not enabled")
+        assert_refused(client, server, order(backend="azure"), PreflightFailed, "'azure' is not enabled")
 
     def test_server_that_may_damage_data(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.version = "1.23.12"
-        refused(client, server, order(include=("Author",)), InvalidRequest, "safe restores")
+        assert_refused(client, server, order(include=("Author",)), InvalidRequest, "safe restores")
 
     def test_location_elsewhere(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
-        refused(client, server, order(location="s3://aws@other"), InvalidRequest, "is not where the server writes")
+        assert_refused(
+            client, server, order(location="s3://aws@other"), InvalidRequest, "is not where the server writes"
+        )
 
     @pytest.mark.parametrize(
         ("fields", "text"),
@@ -136,11 +138,11 @@ class TestPreflight:
     def test_what_can_not_be(
         self, client: WeaviateClient, server: WeaviateStandIn, fields: dict[str, Any], text: str
     ) -> None:
-        refused(client, server, order(**fields), InvalidRequest, text)
+        assert_refused(client, server, order(**fields), InvalidRequest, text)
 
     def test_leftover_that_makes_a_server_do_nothing(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.add_restore("x1", "CANCELLING")
-        error = refused(client, server, order(), PreflightFailed, "left the state CANCELLING behind")
+        error = assert_refused(client, server, order(), PreflightFailed, "left the state CANCELLING behind")
         assert "Delete the object x1/restore_config.json" in error.hint
 
     @pytest.mark.parametrize("status", ["SUCCESS", "FAILED", "CANCELED", "TRANSFERRING", "FINALIZING"])
@@ -172,11 +174,11 @@ class TestUnlistedBackup:
 
     def test_everything_into_a_server_with_collections(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.add_collection("Other")
-        refused(client, server, order(path="team/a"), InvalidRequest, "are in the way can't be checked")
+        assert_refused(client, server, order(path="team/a"), InvalidRequest, "are in the way can't be checked")
 
     @pytest.mark.parametrize("fields", [{"include": ("A*",)}, {"exclude": ("Author",)}])
     def test_patterns(self, client: WeaviateClient, server: WeaviateStandIn, fields: dict[str, Any]) -> None:
-        refused(client, server, order(path="team/a", **fields), InvalidRequest, "is not in the server's list")
+        assert_refused(client, server, order(path="team/a", **fields), InvalidRequest, "is not in the server's list")
 
 
 class TestInTheWay:
@@ -185,21 +187,21 @@ class TestInTheWay:
         server.add_collection("Author")
 
     def test_failure_is_the_default(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
-        refused(client, server, order(), PreflightFailed, "In the way of the restore: collection Author")
+        assert_refused(client, server, order(), PreflightFailed, "In the way of the restore: collection Author")
 
     @pytest.mark.parametrize("name", ["author", "AUTHOR"])
     def test_other_spelling_is_in_the_way_too(self, client: WeaviateClient, server: WeaviateStandIn, name: str) -> None:
         server.collections.clear()
         server.add_collection(name)
-        refused(client, server, order(), PreflightFailed, f"In the way of the restore: collection {name}")
+        assert_refused(client, server, order(), PreflightFailed, f"In the way of the restore: collection {name}")
 
     def test_alias_is_in_the_way_too(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.aliases["Article"] = "Author"
-        refused(client, server, order(), PreflightFailed, "alias Article, collection Author")
+        assert_refused(client, server, order(), PreflightFailed, "alias Article, collection Author")
 
     def test_old_server_has_no_aliases(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.version = "1.31.9"
-        refused(client, server, order(), PreflightFailed, "In the way of the restore: collection Author")
+        assert_refused(client, server, order(), PreflightFailed, "In the way of the restore: collection Author")
         assert server.sent("GET", "/aliases") == []
 
     def test_what_is_not_restored_is_not_in_the_way(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
@@ -213,11 +215,11 @@ class TestInTheWay:
 
     def test_skip_of_everything(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         asked = order(include=("Author",), if_collection_exists=IfCollectionExists.SKIP)
-        refused(client, server, asked, NothingToRestore, "are there already: Author")
+        assert_refused(client, server, asked, NothingToRestore, "are there already: Author")
 
     def test_replace_needs_two_yes(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         asked = order(if_collection_exists=IfCollectionExists.REPLACE)
-        refused(client, server, asked, InvalidRequest, "deletes the collections in the way")
+        assert_refused(client, server, asked, InvalidRequest, "deletes the collections in the way")
         assert server.requests == []
 
     def test_replace(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
@@ -237,7 +239,7 @@ class TestInTheWay:
     def test_other_spelling_is_never_replaced(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         server.add_collection("ARTICLE")
         asked = order(if_collection_exists=IfCollectionExists.REPLACE, allow_replace=True)
-        refused(client, server, asked, PreflightFailed, r"In the way of the restore: collection ARTICLE\.")
+        assert_refused(client, server, asked, PreflightFailed, r"In the way of the restore: collection ARTICLE\.")
 
 
 class TestAttach:

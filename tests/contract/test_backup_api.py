@@ -36,7 +36,7 @@ def by_version(driver: Driver, *, old: int, new: int) -> int:
     return new if driver.subject.version >= (1, 38, 2) else old
 
 
-def refused(driver: Driver, call: Call[Any], kind: type[WeaviateError], code: int, text: str) -> None:
+def assert_refused(driver: Driver, call: Call[Any], kind: type[WeaviateError], code: int, text: str) -> None:
     with pytest.raises(kind, match=text) as caught:
         driver.send(call)
     assert type(caught.value) is kind
@@ -69,13 +69,15 @@ class TestServer:
         assert _tenants(driver) == {"acme": "HOT", "globex": "COLD"}
 
     def test_tenants_of_a_collection_without_any(self, driver: Driver) -> None:
-        refused(driver, calls.read_tenants("Article"), Rejected, 422, "multi-tenancy is not enabled")
+        assert_refused(driver, calls.read_tenants("Article"), Rejected, 422, "multi-tenancy is not enabled")
 
     def test_unknown_path(self, driver: Driver) -> None:
-        refused(driver, Call("GET", "/nowhere", answers.parse_nothing), NotFound, 404, "was not found")
+        assert_refused(driver, Call("GET", "/nowhere", answers.parse_nothing), NotFound, 404, "was not found")
 
     def test_method_that_is_not_there(self, driver: Driver) -> None:
-        refused(driver, Call("PUT", "/backups/s3", answers.parse_nothing, body={}), Rejected, 405, "is not allowed")
+        assert_refused(
+            driver, Call("PUT", "/backups/s3", answers.parse_nothing, body={}), Rejected, 405, "is not allowed"
+        )
 
 
 class TestCreate:
@@ -110,7 +112,7 @@ class TestCreate:
         driver.create(address, include=("Author",))
         assert driver.end(address)[-1].server_path == f"s3://{BUCKET}/team/a/{address.backup_id}"
         elsewhere = BackupAddress("s3", address.backup_id)
-        refused(driver, calls.status_of(OperationKind.BACKUP, elsewhere), NotFound, 404, "metadata not found")
+        assert_refused(driver, calls.status_of(OperationKind.BACKUP, elsewhere), NotFound, 404, "metadata not found")
         assert address.backup_id not in {entry.backup_id for entry in driver.send(calls.list_backups("s3"))}
 
     def test_incremental(self, driver: Driver, finished: BackupAddress, new_address: NewAddress) -> None:
@@ -119,14 +121,14 @@ class TestCreate:
         assert driver.end(address)[-1].status is Status.SUCCESS
 
     def test_id_that_exists(self, driver: Driver, finished: BackupAddress) -> None:
-        refused(driver, raw_create(id=finished.backup_id), AlreadyExists, 422, "already exists at")
+        assert_refused(driver, raw_create(id=finished.backup_id), AlreadyExists, 422, "already exists at")
 
     def test_bad_id(self, driver: Driver) -> None:
-        refused(driver, raw_create(id="Bad-ID"), Rejected, 422, "invalid backup id: 'Bad-ID'")
+        assert_refused(driver, raw_create(id="Bad-ID"), Rejected, 422, "invalid backup id: 'Bad-ID'")
 
     def test_include_and_exclude(self, driver: Driver) -> None:
         call = raw_create(id="x1", include=["Article"], exclude=["Author"])
-        refused(driver, call, Rejected, 422, "'include' and 'exclude' cannot both contain values")
+        assert_refused(driver, call, Rejected, 422, "'include' and 'exclude' cannot both contain values")
 
     @pytest.mark.parametrize(
         ("fields", "text"),
@@ -140,7 +142,7 @@ class TestCreate:
         ids=["unknown", "alias", "other case", "duplicate", "nothing left"],
     )
     def test_collections_that_can_not_be(self, driver: Driver, fields: dict[str, Any], text: str) -> None:
-        refused(driver, raw_create(id="x1", **fields), Rejected, 422, text)
+        assert_refused(driver, raw_create(id="x1", **fields), Rejected, 422, text)
 
     @pytest.mark.parametrize(
         ("config", "text"),
@@ -151,15 +153,15 @@ class TestCreate:
         ],
     )
     def test_settings_out_of_range(self, driver: Driver, config: dict[str, Any], text: str) -> None:
-        refused(driver, raw_create(id="x1", config=config), Rejected, 422, text)
+        assert_refused(driver, raw_create(id="x1", config=config), Rejected, 422, text)
 
     def test_base_that_is_not_there(self, driver: Driver) -> None:
         call = raw_create(id="x1", incremental_base_backup_id="nope")
-        refused(driver, call, Rejected, 422, "resolve base backup chain: could not fetch base backup")
+        assert_refused(driver, call, Rejected, 422, "resolve base backup chain: could not fetch base backup")
 
     def test_base_that_is_the_backup_itself(self, driver: Driver) -> None:
         call = raw_create(id="x1", incremental_base_backup_id="x1")
-        refused(driver, call, Rejected, 500, "base backup cannot be the same as the new backup ID: x1")
+        assert_refused(driver, call, Rejected, 500, "base backup cannot be the same as the new backup ID: x1")
 
     def test_one_at_a_time(self, driver: Driver, new_address: NewAddress) -> None:
         address = new_address()
@@ -167,9 +169,11 @@ class TestCreate:
             driver.create(address)
             assert (listed := driver.send(calls.list_backups("s3"))[0]).status is Status.STARTED
             assert (listed.backup_id, listed.collections) == (address.backup_id, ALL)
-            refused(driver, raw_create(id="x1"), OperationInProgress, 422, f"backup {address.backup_id} already in")
+            assert_refused(
+                driver, raw_create(id="x1"), OperationInProgress, 422, f"backup {address.backup_id} already in"
+            )
             restore = Call("POST", f"/backups/s3/{address.backup_id}/restore", answers.parse_accepted)
-            refused(driver, restore, Rejected, 422, "invalid backup in scheduler .* status: STARTED")
+            assert_refused(driver, restore, Rejected, 422, "invalid backup in scheduler .* status: STARTED")
             driver.send(calls.cancel(OperationKind.BACKUP, address, driver.subject.version))
             driver.end(address)
 
@@ -192,7 +196,7 @@ class TestList:
 
     def test_order_that_is_none(self, driver: Driver) -> None:
         call = Call("GET", "/backups/s3", answers.parse_list, params={"order": "zzz"})
-        refused(driver, call, Rejected, 422, "should be one of")
+        assert_refused(driver, call, Rejected, 422, "should be one of")
 
     def test_empty_place(self, driver: Driver) -> None:
         assert driver.send(calls.list_backups("filesystem")) == ()
@@ -201,26 +205,28 @@ class TestList:
 class TestUnknownBackend:
     def test_create(self, driver: Driver) -> None:
         call = Call("POST", "/backups/nope", answers.parse_accepted, body={"id": "x1"})
-        refused(driver, call, Rejected, 422, 'no backup backend "nope"')
+        assert_refused(driver, call, Rejected, 422, 'no backup backend "nope"')
 
     def test_status(self, driver: Driver) -> None:
         call = Call("GET", "/backups/nope/x1", answers.parse_backup_status)
-        refused(driver, call, Rejected, 422, 'no backup provider "nope"')
+        assert_refused(driver, call, Rejected, 422, 'no backup provider "nope"')
 
     def test_list(self, driver: Driver) -> None:
         code = by_version(driver, old=500, new=422)
-        refused(driver, calls.list_backups("nope"), Rejected, code, "backup: nope not found")
+        assert_refused(driver, calls.list_backups("nope"), Rejected, code, "backup: nope not found")
 
     def test_cancel(self, driver: Driver) -> None:
-        refused(driver, Call("DELETE", "/backups/nope/x1", answers.parse_nothing), Rejected, 422, "nope not found")
+        assert_refused(
+            driver, Call("DELETE", "/backups/nope/x1", answers.parse_nothing), Rejected, 422, "nope not found"
+        )
 
     def test_restore(self, driver: Driver) -> None:
         call = Call("POST", "/backups/nope/x1/restore", answers.parse_accepted)
-        refused(driver, call, Rejected, 422, 'no backup backend "nope"')
+        assert_refused(driver, call, Rejected, 422, 'no backup backend "nope"')
 
     def test_restore_status(self, driver: Driver) -> None:
         call = Call("GET", "/backups/nope/x1/restore", answers.parse_restore_status)
-        refused(driver, call, Rejected, by_version(driver, old=422, new=500), 'no backup provider "nope"')
+        assert_refused(driver, call, Rejected, by_version(driver, old=422, new=500), 'no backup provider "nope"')
 
 
 class TestRestore:
@@ -245,16 +251,18 @@ class TestRestore:
 
     def test_unknown_id(self, driver: Driver) -> None:
         call = Call("POST", "/backups/s3/nope/restore", answers.parse_accepted)
-        refused(driver, call, NotFound, 404, 'backup id "nope" does not exist')
+        assert_refused(driver, call, NotFound, 404, 'backup id "nope" does not exist')
 
     def test_collection_that_is_not_in_the_backup(self, driver: Driver, finished: BackupAddress) -> None:
         call = calls.restore_backup(calls.RestoreRequest(finished, include=("Nope",)), driver.subject.version)
-        refused(driver, call, Rejected, 422, "class Nope doesn't exist in the backup, but does have")
+        assert_refused(driver, call, Rejected, 422, "class Nope doesn't exist in the backup, but does have")
 
     def test_node_that_is_not_in_the_cluster(self, driver: Driver, finished: BackupAddress) -> None:
         request = calls.RestoreRequest(finished, include=("Author",), node_mapping={NODE: "gone"})
         call = calls.restore_backup(request, driver.subject.version)
-        refused(driver, call, Rejected, by_version(driver, old=422, new=500), 'cannot resolve hostname for "gone"')
+        assert_refused(
+            driver, call, Rejected, by_version(driver, old=422, new=500), 'cannot resolve hostname for "gone"'
+        )
 
     def test_node_that_is_not_in_the_backup(self, driver: Driver, finished: BackupAddress) -> None:
         request = calls.RestoreRequest(finished, include=("Author",), node_mapping={"gone": NODE})
@@ -264,13 +272,13 @@ class TestRestore:
         assert caught.value.may_have_started
 
     def test_status_of_none(self, driver: Driver, new_address: NewAddress) -> None:
-        refused(driver, calls.status_of(RESTORE, new_address()), NotFound, 404, "metadata not found")
+        assert_refused(driver, calls.status_of(RESTORE, new_address()), NotFound, 404, "metadata not found")
 
 
 class TestCancel:
     def test_finished(self, driver: Driver, finished: BackupAddress) -> None:
         call = calls.cancel(OperationKind.BACKUP, finished, driver.subject.version)
-        refused(driver, call, Rejected, 422, 'backup "finished" already succeeded')
+        assert_refused(driver, call, Rejected, 422, 'backup "finished" already succeeded')
 
     def test_finished_restore(self, driver: Driver, finished: BackupAddress) -> None:
         driver.send(calls.delete_collection("Author"))
@@ -279,12 +287,12 @@ class TestCancel:
         call = calls.cancel(RESTORE, finished, driver.subject.version)
         # For a moment the server holds it for unfinished, though it has told its SUCCESS.
         text = 'restore "finished" (already succeeded|is applying schema changes and cannot be cancelled)'
-        refused(driver, call, Rejected, 422, text)
+        assert_refused(driver, call, Rejected, 422, text)
 
     def test_unknown_is_no_error(self, driver: Driver, new_address: NewAddress) -> None:
         address = new_address()
         driver.send(calls.cancel(OperationKind.BACKUP, address, driver.subject.version))
-        refused(driver, calls.status_of(OperationKind.BACKUP, address), NotFound, 404, "metadata not found")
+        assert_refused(driver, calls.status_of(OperationKind.BACKUP, address), NotFound, 404, "metadata not found")
 
     def test_bad_id(self, driver: Driver) -> None:
         with pytest.raises(WeaviateError, match="invalid backup id") as caught:
@@ -298,7 +306,7 @@ class TestCancel:
             driver.send(calls.cancel(OperationKind.BACKUP, address, driver.subject.version))
             assert driver.end(address)[-1].status is Status.CANCELED
         assert "context canceled" in driver.reason(address)
-        refused(driver, raw_create(id=address.backup_id), AlreadyExists, 422, "check if backup .* exists at")
+        assert_refused(driver, raw_create(id=address.backup_id), AlreadyExists, 422, "check if backup .* exists at")
 
 
 class TestDeleteCollection:

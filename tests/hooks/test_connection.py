@@ -28,7 +28,7 @@ def read(extra: Any = None, **fields: Any) -> ConnectionSettings:
     return read_settings("prod", Connection(conn_id="prod", extra=text, **values))
 
 
-def refused(message: str, extra: Any = None, **fields: Any) -> InvalidConnection:
+def assert_refused(message: str, extra: Any = None, **fields: Any) -> InvalidConnection:
     with pytest.raises(InvalidConnection) as caught:
         read(extra, **fields)
     assert str(caught.value).startswith(f"Connection 'prod': {message}")
@@ -63,13 +63,13 @@ class TestUrl:
         "host", [None, "", "two words", "ftp://host", "host/path?query", "host#part", "host:port", "a:b:c", "\nhost"]
     )
     def test_what_is_no_host(self, host: str | None) -> None:
-        refused(f"the host {host!r} is not a host name.", host=host)
+        assert_refused(f"the host {host!r} is not a host name.", host=host)
 
     @pytest.mark.parametrize(
         "host", [f"user:{SECRET}@{HOST}", f"https://user:{SECRET}@{HOST}", f"https://{SECRET}@{HOST}/"]
     )
     def test_credentials_in_the_host_are_not_shown(self, host: str) -> None:
-        assert SECRET not in str(refused("the host holds credentials.", host=host))
+        assert SECRET not in str(assert_refused("the host holds credentials.", host=host))
 
 
 class TestHeaders:
@@ -97,25 +97,25 @@ class TestHeaders:
 
     @pytest.mark.parametrize("value", ["{", "[]", '["a"]', [1], 3, '"text"'])
     def test_headers_that_are_no_object(self, value: Any) -> None:
-        refused("additional_headers is not a JSON object.", {"additional_headers": value})
+        assert_refused("additional_headers is not a JSON object.", {"additional_headers": value})
 
     @pytest.mark.parametrize("field", ["token", "api_key", "access_token"])
     @pytest.mark.parametrize("value", [f"{SECRET}\n", f" {SECRET}", f"{SECRET}\r\nX: y", f"{SECRET}\x00", f"{SECRET}é"])
     def test_secret_that_can_not_be_sent_is_not_shown(self, field: str, value: str) -> None:
-        error: BaseException | None = refused(f"{field} holds a line break, ", {field: value})
+        error: BaseException | None = assert_refused(f"{field} holds a line break, ", {field: value})
         while error is not None:
             assert SECRET not in f"{error}{error!r}"
             error = error.__cause__ or error.__context__
 
     @pytest.mark.parametrize("headers", [{"X-A": "a\nb"}, {"X\n": "a"}, {"": "a"}, {"X-A": ""}])
     def test_header_that_can_not_be_sent(self, headers: dict[str, str]) -> None:
-        refused("additional_headers holds a line break, ", {"additional_headers": headers})
+        assert_refused("additional_headers holds a line break, ", {"additional_headers": headers})
 
     @pytest.mark.parametrize(
         ("extra", "fields"), [({}, {"login": "u", "password": SECRET}), ({"client_secret": SECRET}, {})]
     )
     def test_oidc_login_is_refused(self, extra: dict[str, Any], fields: dict[str, str]) -> None:
-        error = refused("a login or client secret for OIDC is given", extra, **fields)
+        error = assert_refused("a login or client secret for OIDC is given", extra, **fields)
         assert SECRET not in str(error)
 
     @pytest.mark.parametrize("extra", [{"token": "t"}, {"additional_headers": {"Authorization": "x"}}])
@@ -144,7 +144,7 @@ class TestTls:
         assert read({"ca_file": ""}).endpoint.verify == "/environment.pem"
 
     def test_ca_file_that_is_no_text(self) -> None:
-        refused("ca_file is not a text.", {"ca_file": True})
+        assert_refused("ca_file is not a text.", {"ca_file": True})
 
 
 class TestFlags:
@@ -159,7 +159,7 @@ class TestFlags:
     @pytest.mark.parametrize("field", ["http_secure", "verify_tls"])
     @pytest.mark.parametrize("value", ["yes", "on", 2, [], {"a": 1}])
     def test_neither(self, field: str, value: Any) -> None:
-        refused(f"{field} is {value!r}.", {field: value})
+        assert_refused(f"{field} is {value!r}.", {field: value})
 
 
 class TestTimeouts:
@@ -173,7 +173,7 @@ class TestTimeouts:
     @pytest.mark.parametrize("field", ["connect_timeout", "read_timeout", "total_timeout"])
     @pytest.mark.parametrize("value", [0, -1, "0", "soon", [1], "nan", "inf"])
     def test_what_is_no_duration(self, field: str, value: Any) -> None:
-        refused(f"{field} is {value!r}.", {field: value})
+        assert_refused(f"{field} is {value!r}.", {field: value})
 
 
 class TestBackends:
@@ -193,24 +193,24 @@ class TestBackends:
         assert (settings.default_backend, settings.locations) == ("s3", locations)
 
     def test_what_is_no_backend(self) -> None:
-        refused("default_backend: 'S3' is not a backend.", {"default_backend": "S3"})
-        refused("default_backend is not a text.", {"default_backend": ["s3"]})
+        assert_refused("default_backend: 'S3' is not a backend.", {"default_backend": "S3"})
+        assert_refused("default_backend is not a text.", {"default_backend": ["s3"]})
 
     def test_location_of_another_backend(self) -> None:
-        refused("s3_location: The location gs://b can't be where", {"s3_location": "gs://b"})
+        assert_refused("s3_location: The location gs://b can't be where", {"s3_location": "gs://b"})
 
     def test_what_is_no_location(self) -> None:
-        refused("gcs_location: 'bucket/a' is not a location.", {"gcs_location": "bucket/a"})
-        refused("gcs_location is not a text.", {"gcs_location": 3})
+        assert_refused("gcs_location: 'bucket/a' is not a location.", {"gcs_location": "bucket/a"})
+        assert_refused("gcs_location is not a text.", {"gcs_location": 3})
 
     def test_password_in_a_location_is_not_shown(self) -> None:
-        error = refused("s3_location: The location", {"s3_location": f"s3://key:{SECRET}@bucket"})
+        error = assert_refused("s3_location: The location", {"s3_location": f"s3://key:{SECRET}@bucket"})
         assert SECRET not in str(error)
 
 
 @pytest.mark.parametrize("extra", ["[]", '["a"]', "3", '"text"'])
 def test_extra_that_is_no_object(extra: str) -> None:
-    refused("extra is not a JSON object.", extra)
+    assert_refused("extra is not a JSON object.", extra)
 
 
 def test_connection_of_airflows_own_type() -> None:

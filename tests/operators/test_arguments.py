@@ -21,7 +21,7 @@ class Policy(StrEnum):
     SKIP = "skip"
 
 
-def refused(read: Callable[[], object], message: str) -> None:
+def assert_refused(read: Callable[[], object], message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read()
     assert str(caught.value).startswith(message)
@@ -61,7 +61,7 @@ class TestNames:
         ["Article", "['Article']", "Article,Author", '{"a": 1}', "3", [3], [""], [None], [["a"]], 3, {"a": "b"}],
     )
     def test_malformed(self, value: Any) -> None:
-        refused(lambda: arguments.names("include", value), f"include is {value!r}, which is not of the form [")
+        assert_refused(lambda: arguments.names("include", value), f"include is {value!r}, which is not of the form [")
 
     def test_long_values_are_cut(self) -> None:
         with pytest.raises(InvalidRequest) as caught:
@@ -80,7 +80,7 @@ class TestMapping:
 
     @pytest.mark.parametrize("value", ["old=new", "[]", ["old"], {"old": 3}, {"": "new"}, {"old": ""}, {3: "new"}, 3])
     def test_malformed(self, value: Any) -> None:
-        refused(
+        assert_refused(
             lambda: arguments.mapping("node_mapping", value), f"node_mapping is {value!r}, which is not of the form {{"
         )
 
@@ -96,7 +96,7 @@ class TestFlag:
 
     @pytest.mark.parametrize("value", ["yes", "1", 1, 0, [], [True]])
     def test_neither(self, value: Any) -> None:
-        refused(lambda: arguments.flag("allow_replace", value), f"allow_replace is {value!r}.")
+        assert_refused(lambda: arguments.flag("allow_replace", value), f"allow_replace is {value!r}.")
 
 
 class TestWholeNumber:
@@ -110,7 +110,7 @@ class TestWholeNumber:
 
     @pytest.mark.parametrize("value", ["half", 50.5, "50.0", True, [50]])
     def test_malformed(self, value: Any) -> None:
-        refused(lambda: arguments.whole_number("cpu_percentage", value), f"cpu_percentage is {value!r}.")
+        assert_refused(lambda: arguments.whole_number("cpu_percentage", value), f"cpu_percentage is {value!r}.")
 
 
 class TestChoice:
@@ -120,7 +120,9 @@ class TestChoice:
 
     @pytest.mark.parametrize("value", ["SKIP", "", None, 3, ["skip"]])
     def test_unknown(self, value: Any) -> None:
-        refused(lambda: arguments.choice("policy", value, Policy), f"policy is {value!r}. Use one of fail, skip.")
+        assert_refused(
+            lambda: arguments.choice("policy", value, Policy), f"policy is {value!r}. Use one of fail, skip."
+        )
 
 
 class TestSeconds:
@@ -133,7 +135,7 @@ class TestSeconds:
         "value", [0, -1, timedelta(0), timedelta(seconds=-1), "60", None, True, math.nan, math.inf]
     )
     def test_what_is_no_duration(self, value: Any) -> None:
-        refused(lambda: arguments.seconds("timeout", value), f"timeout is {value!r}.")
+        assert_refused(lambda: arguments.seconds("timeout", value), f"timeout is {value!r}.")
 
 
 anything = st.recursive(

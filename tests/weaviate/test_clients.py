@@ -40,7 +40,7 @@ def endpoint(url: str, headers: dict[str, str] | None = None, timeouts: Timeouts
     return Endpoint(url, headers or {}, timeouts=timeouts or Timeouts(), retries=QUICK)
 
 
-def refused(send: Send, url: str, call: Call[Any] = META, timeouts: Timeouts | None = None) -> WeaviateError:
+def assert_refused(send: Send, url: str, call: Call[Any] = META, timeouts: Timeouts | None = None) -> WeaviateError:
     """Send with a secret, and make sure that the error does not tell it."""
     with pytest.raises(WeaviateError) as caught:
         send(endpoint(url, KEY, timeouts), call)
@@ -144,18 +144,18 @@ class TestAnswers:
     )
     def test_codes(self, send: Send, code: int, kind: type[WeaviateError]) -> None:
         with scripted_server(Reply(code, b'{"error":[{"message":"the reason"}]}')) as server:
-            error = refused(send, server.url)
+            error = assert_refused(send, server.url)
         assert type(error) is kind
         assert "the reason" in error.message
         assert len(server.seen) == 1
 
     def test_not_json(self, send: Send) -> None:
         with scripted_server(Reply(200, b"<html>Welcome</html>")) as server:
-            assert type(refused(send, server.url)) is UnexpectedAnswer
+            assert type(assert_refused(send, server.url)) is UnexpectedAnswer
 
     def test_post_with_an_empty_answer(self, send: Send) -> None:
         with scripted_server(Reply(200, b"")) as server:
-            error = refused(send, server.url, CREATE)
+            error = assert_refused(send, server.url, CREATE)
         assert type(error) is UnexpectedAnswer
         assert error.may_have_started
         assert len(server.seen) == 1
@@ -163,7 +163,7 @@ class TestAnswers:
     @pytest.mark.parametrize("code", [301, 302, 307, 308])
     def test_redirect_is_not_followed(self, send: Send, code: int) -> None:
         with scripted_server() as other, scripted_server(Reply(code, b"", {"Location": other.url})) as server:
-            error = refused(send, server.url)
+            error = assert_refused(send, server.url)
         assert type(error) is UnexpectedAnswer
         assert "redirect" in error.hint
         assert other.seen == []
@@ -183,7 +183,7 @@ class TestRepeats:
 
     def test_get_is_given_up(self, send: Send) -> None:
         with scripted_server(Reply(503, b"busy")) as server:
-            error = refused(send, server.url)
+            error = assert_refused(send, server.url)
         assert (type(error), error.status_code) == (ServerFault, 503)
         assert len(server.seen) == QUICK.attempts
 
@@ -195,7 +195,7 @@ class TestRepeats:
     @pytest.mark.parametrize("first", [Reply(503, b""), Reply(cut=True), Reply(200, b"")])
     def test_post_that_may_have_been_done(self, send: Send, first: Reply) -> None:
         with scripted_server(first, Reply(body=ACCEPTED)) as server:
-            error = refused(send, server.url, CREATE)
+            error = assert_refused(send, server.url, CREATE)
         assert error.may_have_started
         assert error.backup_id == "x1"
         assert len(server.seen) == 1
@@ -203,7 +203,7 @@ class TestRepeats:
     def test_post_that_was_never_sent(self, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
         with silent_port() as port:
             attempts = _count_attempts(monkeypatch)
-            error = refused(send, f"http://127.0.0.1:{port}", CREATE)
+            error = assert_refused(send, f"http://127.0.0.1:{port}", CREATE)
         assert type(error) is Unreachable
         assert not error.may_have_started
         assert len(attempts) == QUICK.attempts
@@ -227,33 +227,33 @@ def _count_attempts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 class TestNoAnswer:
     def test_refused_connection(self, send: Send) -> None:
         with silent_port() as port:
-            error = refused(send, f"http://127.0.0.1:{port}")
+            error = assert_refused(send, f"http://127.0.0.1:{port}")
         assert type(error) is Unreachable
         assert "refused" in error.message.lower() or "Connect call failed" in error.message
         assert "0x" not in error.message
 
     def test_unknown_host(self, send: Send) -> None:
-        error = refused(send, "http://weaviate.invalid:8080")
+        error = assert_refused(send, "http://weaviate.invalid:8080")
         assert type(error) is Unreachable
         assert "http://weaviate.invalid:8080" in error.message
         assert "0x" not in error.message
 
     def test_cut_connection(self, send: Send) -> None:
         with scripted_server(Reply(cut=True)) as server:
-            error = refused(send, server.url)
+            error = assert_refused(send, server.url)
         assert type(error) is Unreachable
         assert not error.may_have_started
         assert "0x" not in error.message
 
     def test_answer_that_ends_early(self, send: Send) -> None:
         with scripted_server(Reply(200, b'{"version"', {"Content-Length": "100"})) as server:
-            assert type(refused(send, server.url)) is Unreachable
+            assert type(assert_refused(send, server.url)) is Unreachable
 
     @pytest.mark.parametrize("call", [META, CREATE])
     def test_slow_answer(self, send: Send, call: Call[Any]) -> None:
         with scripted_server(Reply(delay_seconds=30.0)) as server:
             began = time.monotonic()
-            error = refused(send, server.url, call, Timeouts(connect=0.3, read=0.3, total=0.5))
+            error = assert_refused(send, server.url, call, Timeouts(connect=0.3, read=0.3, total=0.5))
         assert type(error) is Unreachable
         assert error.may_have_started is (call is CREATE)
         assert time.monotonic() - began < 5.0
@@ -263,7 +263,7 @@ class TestNoAnswer:
         """Each byte comes within the time for one, the whole never does."""
         with scripted_server(Reply(200, b" " * 1000, drip_seconds=0.05)) as server:
             began = time.monotonic()
-            error = refused(send, server.url, call, Timeouts(connect=5.0, read=5.0, total=0.5))
+            error = assert_refused(send, server.url, call, Timeouts(connect=5.0, read=5.0, total=0.5))
         assert type(error) is Unreachable
         assert error.may_have_started is (call is CREATE)
         assert time.monotonic() - began < 5.0
