@@ -6,7 +6,7 @@ import statistics
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Load:
     """A user of the server: writes an object, reads it, searches near it, over and over."""
 
     url: str
-    seconds: dict[str, list[float]] = field(default_factory=lambda: {"write": [], "read": [], "search": []})
+    seconds: dict[str, list[float]] = field(default_factory=lambda: {"writes": [], "reads": [], "searches": []})
     failures: list[str] = field(default_factory=list)
 
     def run(self, stop: threading.Event) -> None:
@@ -46,16 +46,18 @@ class Load:
         vector = dataset.vector(identity)
         written = {"class": "Airport", "id": identity, "properties": {"name": identity}, "vector": vector}
         near = f"{{ Get {{ Airport(nearVector: {{ vector: {vector} }}, limit: 1) {{ name }} }} }}"
-        self._timed("write", lambda: session.post(f"{self.url}/v1/objects", json=written, timeout=10))
-        self._timed("read", lambda: session.get(f"{self.url}/v1/objects/Airport/{identity}", timeout=10))
-        found = self._timed("search", lambda: session.post(f"{self.url}/v1/graphql", json={"query": near}, timeout=10))
+        self._timed("writes", lambda: session.post(f"{self.url}/v1/objects", json=written, timeout=10))
+        self._timed("reads", lambda: session.get(f"{self.url}/v1/objects/Airport/{identity}", timeout=10))
+        found = self._timed(
+            "searches", lambda: session.post(f"{self.url}/v1/graphql", json={"query": near}, timeout=10)
+        )
         if found is not None and found.json()["data"]["Get"]["Airport"][0]["name"] != identity:
             self.failures.append(f"search did not find {identity}")
 
-    def _timed(self, kind: str, send: object) -> requests.Response | None:
+    def _timed(self, kind: str, send: Callable[[], requests.Response]) -> requests.Response | None:
         started = time.perf_counter()
         try:
-            answer: requests.Response = send()  # type: ignore[operator]
+            answer = send()
             answer.raise_for_status()
         except requests.RequestException as error:
             self.failures.append(f"{kind}: {error}")
@@ -76,6 +78,7 @@ def test_reads_and_writes_go_on(
     slow_store: tuple[S3Settings, FaultProxy],
     airflow_db: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     store, proxy = slow_store
     with weaviate_server(services_folder / "busy", backups=[store.weaviate_env(BUCKET, "busy")]) as node:
@@ -85,10 +88,16 @@ def test_reads_and_writes_go_on(
         load, result = _backup_under_load(node)
     assert result["status"] == "SUCCESS"
     assert load.failures == []
-    for kind, seconds in load.seconds.items():
-        p99 = statistics.quantiles(seconds, n=100)[98]
-        print(f"during the backup: {len(seconds)} {kind}s, none failed, p99 {p99 * 1000:.1f} ms")
-        assert len(seconds) > 100, "too few requests to show anything"
+    with capsys.disabled():
+        print(f"\nDuring a backup of {result['pre_compression_bytes']} bytes, none failed:", *_lines(load), sep="\n  ")
+    assert min(map(len, load.seconds.values())) > 100, "too few requests to show anything"
+
+
+def _lines(load: Load) -> list[str]:
+    return [
+        f"{len(seconds)} {kind}, p99 {statistics.quantiles(seconds, n=100)[98] * 1000:.1f} ms"
+        for kind, seconds in load.seconds.items()
+    ]
 
 
 def _backup_under_load(node: WeaviateNode) -> tuple[Load, dict[str, object]]:
