@@ -1,7 +1,7 @@
-"""What a Dag file pays, over ``import airflow.sdk``, for importing our operators and sensors and building a Dag of them.
+"""What a Dag file with each of our operators and sensors costs over ``import airflow.sdk``.
 
-Each measurement is a process of its own that imports ``airflow.sdk`` and then times the Dag file: ours, or, for
-comparison, one with as many operators and sensors of Airflow's standard provider. The two take turns; the medians count.
+Each measurement is a process of its own that imports ``airflow.sdk`` and then times the Dag file: ours, or, beside it,
+one with as many operators and sensors of Airflow's standard provider. The two take turns; the medians count.
 
 A bar is on the time, and none of ``UNWANTED`` may have been loaded by the end.
 """
