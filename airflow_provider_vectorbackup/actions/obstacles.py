@@ -44,11 +44,8 @@ def clear_way(
     """
     if policy is IfCollectionExists.SKIP:
         return _without_obstacles(chosen, obstacles)
-    replaceable = {name for name, what in obstacles.items() if what == f"collection {name}"}
-    blocking = list(obstacles.values())
-    if policy is IfCollectionExists.REPLACE:
-        blocking = [what for name, what in obstacles.items() if name not in replaceable]
-    if blocking:
+    replacing = policy is IfCollectionExists.REPLACE
+    if blocking := [what for name, what in obstacles.items() if not (replacing and what == f"collection {name}")]:
         raise PreflightFailed(
             f"In the way of the restore: {names_shown(blocking)}.",
             hint="Delete them, restore others (include, exclude), or set if_collection_exists to 'skip', or to "

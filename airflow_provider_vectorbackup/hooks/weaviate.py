@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_vectorbackup.backups.locations import require_backend, require_location_of
-from airflow_provider_vectorbackup.exceptions import InvalidConnection, InvalidRequest, VectorBackupError
+from airflow_provider_vectorbackup.backups.locations import Location, require_backend, require_location_of
+from airflow_provider_vectorbackup.exceptions import InvalidRequest, VectorBackupError
 from airflow_provider_vectorbackup.hooks import connection_form
 
 if TYPE_CHECKING:
@@ -80,8 +80,6 @@ class WeaviateBackupHook(BaseHook):
 
         :raises InvalidRequest: it is no location, or not one of this backend.
         """
-        from airflow_provider_vectorbackup.backups.locations import Location
-
         uri = given or self.settings.locations.get(backend)
         return str(require_location_of(backend, Location.parse(uri))) if uri else None
 
@@ -92,5 +90,5 @@ class WeaviateBackupHook(BaseHook):
         try:
             with self.open_client() as client:
                 return describe_server(client)
-        except (VectorBackupError, InvalidConnection) as error:
+        except VectorBackupError as error:
             return False, str(error)

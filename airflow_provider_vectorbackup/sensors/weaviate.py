@@ -82,10 +82,11 @@ class _OperationSensor(OnServer, BaseSensorOperator):
         seen = self.poke(context)
         if isinstance(seen, PokeReturnValue):
             return seen.xcom_value
-        watch = self._watch or self._new_watch()
+        operation = self._operation()
+        watch = self._watch_of(operation)
         trigger = self.trigger_class()(
             weaviate_conn_id=self.weaviate_conn_id,
-            operation=self._operation().to_json(),
+            operation=operation.to_json(),
             since=watch.since,
             deadline=watch.deadline,
             poll_interval=watch.poll_interval,
@@ -100,9 +101,9 @@ class _OperationSensor(OnServer, BaseSensorOperator):
         from airflow_provider_vectorbackup.backups.polling import Ended, GaveUp
 
         with airflow_errors():
-            operation, watch = self._operation(), self._watch or self._new_watch()
+            operation = self._operation()
             with self.hook.open_client() as client:
-                verdict = look(client, watch)
+                verdict = look(client, self._watch_of(operation))
             self._watch = verdict.watch
             if verdict.news:
                 self.log.info(verdict.news)
@@ -134,13 +135,16 @@ class _OperationSensor(OnServer, BaseSensorOperator):
         location = self.hook.location(address.backend, arguments.text(self.location))
         return Operation(self.kind, address, location=location)
 
-    def _new_watch(self) -> Watch:
+    def _watch_of(self, operation: Operation) -> Watch:
+        """Return the wait as the last look left it; begin it at the first."""
         from airflow_provider_vectorbackup.backups.polling import Watch
 
+        if self._watch is not None:
+            return self._watch
         now = time.time()
         return Watch(
             self.kind,
-            self._operation().address,
+            operation.address,
             since=now,
             deadline=now + arguments.seconds("timeout", self.timeout),
             poll_interval=arguments.seconds("poke_interval", self.poke_interval),

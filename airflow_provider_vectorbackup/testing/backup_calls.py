@@ -34,11 +34,7 @@ def create(state: ServerState, backend: str, body: Mapping[str, Any]) -> dict[st
     """Answer ``POST /backups/{backend}``."""
     config = body.get("config") or {}
     require_config(state, config)
-    short = state.backend_of(backend)
-    if short is None:
-        raise Refused(
-            422, f'no backup backend "{backend}": backup: {backend} not found, did you enable the right module?'
-        )
+    short = state.require_backend(backend, word="backend")
     backup_id, base_id = str(body.get("id") or ""), _base_id(state, body)
     if base_id == backup_id:
         raise Refused(500, _ID + backup_id)
@@ -58,7 +54,7 @@ def create(state: ServerState, backend: str, body: Mapping[str, Any]) -> dict[st
 
 def status(state: ServerState, backend: str, backup_id: str, params: Mapping[str, str]) -> dict[str, Any]:
     """Answer ``GET /backups/{backend}/{id}``; a running one is found by its id alone, wherever it is asked for."""
-    short = _provider(state, backend, 422)
+    short = state.require_backend(backend)
     slot = state.running.get(OperationKind.BACKUP)
     if slot is not None and slot.key.backup_id == backup_id:
         early = _advance(state, slot)
@@ -89,7 +85,7 @@ def list_all(state: ServerState, backend: str, params: Mapping[str, str]) -> lis
 
 def cancel(state: ServerState, backend: str, backup_id: str, params: Mapping[str, str]) -> None:
     """Answer ``DELETE /backups/{backend}/{id}``; one that is not there is no error."""
-    short = _provider(state, backend, 422)
+    short = state.require_backend(backend)
     require_id(backup_id, 422 if state.knows(OTHER_CODES) else 500)
     slot = state.running.get(OperationKind.BACKUP)
     if slot is not None and slot.key.backup_id == backup_id:
@@ -189,16 +185,6 @@ def _told(state: ServerState, key: Key, made: StoredBackup, status_now: str | No
 def wire_time(time: datetime | None) -> str:
     """Return a time as the server writes it; the year 1 stands for none."""
     return f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z" if time else ZERO_TIME
-
-
-def _provider(state: ServerState, backend: str, status_code: int) -> str:
-    short = state.backend_of(backend)
-    if short is None:
-        raise Refused(
-            status_code,
-            f'no backup provider "{backend}": backup: {backend} not found, did you enable the right module?',
-        )
-    return short
 
 
 def _base_id(state: ServerState, body: Mapping[str, Any]) -> str:

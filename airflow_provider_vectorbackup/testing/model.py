@@ -186,6 +186,17 @@ class ServerState:
         short = name.removeprefix("backup-")
         return short if f"backup-{short}" in self.modules else None
 
+    def require_backend(self, name: str, *, word: str = "provider", code: int = 422) -> str:
+        """Return the short name of an enabled backend; some calls say "backend" of one that is not, some "provider".
+
+        :raises Refused: it is not enabled.
+        """
+        if (short := self.backend_of(name)) is None:
+            raise Refused(
+                code, f'no backup {word} "{name}": backup: {name} not found, did you enable the right module?'
+            )
+        return short
+
     def next_end(self) -> End:
         """Return how an operation that ends now ends."""
         return self.ends.pop(0) if self.ends else ("SUCCESS", "")

@@ -29,11 +29,7 @@ def restore(state: ServerState, backend: str, backup_id: str, body: Mapping[str,
     """Answer ``POST /backups/{backend}/{id}/restore``."""
     config = body.get("config") or {}
     require_config(state, config)
-    short = state.backend_of(backend)
-    if short is None:
-        raise Refused(
-            422, f'no backup backend "{backend}": backup: {backend} not found, did you enable the right module?'
-        )
+    short = state.require_backend(backend, word="backend")
     key = state.key(short, backup_id, {"bucket": config.get("Bucket"), "path": config.get("Path")})
     made = _require_success(state, key)
     chosen = choosing.for_restore(state, body, list(made.collections))
@@ -57,12 +53,7 @@ def restore(state: ServerState, backend: str, backup_id: str, body: Mapping[str,
 
 def status(state: ServerState, backend: str, backup_id: str, params: Mapping[str, str]) -> dict[str, Any]:
     """Answer ``GET /backups/{backend}/{id}/restore``: of the running one, else of the last one there ever was."""
-    short = state.backend_of(backend)
-    if short is None:
-        code = 500 if state.knows(OTHER_CODES) else 422
-        raise Refused(
-            code, f'no backup provider "{backend}": backup: {backend} not found, did you enable the right module?'
-        )
+    short = state.require_backend(backend, code=500 if state.knows(OTHER_CODES) else 422)
     slot = state.running.get(OperationKind.RESTORE)
     if slot is not None and slot.key.backup_id == backup_id:
         key = slot.key
@@ -83,11 +74,7 @@ def status(state: ServerState, backend: str, backup_id: str, params: Mapping[str
 
 def cancel(state: ServerState, backend: str, backup_id: str, params: Mapping[str, str]) -> None:
     """Answer ``DELETE /backups/{backend}/{id}/restore``; one that is not there is no error."""
-    short = state.backend_of(backend)
-    if short is None:
-        raise Refused(
-            422, f'no backup provider "{backend}": backup: {backend} not found, did you enable the right module?'
-        )
+    short = state.require_backend(backend)
     require_id(backup_id, 422 if state.knows(OTHER_CODES) else 500)
     slot = state.running.get(OperationKind.RESTORE)
     if slot is not None and slot.key.backup_id == backup_id:

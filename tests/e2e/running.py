@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from airflow.sdk import DAG, BaseOperator
+
+from tests.actions.conftest import TaskMemory
+from tests.operators.contexts import TaskRun
 
 BUNDLE = "tests"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,36 +59,7 @@ def _register(dag: DAG) -> None:
     sync_bag_to_db(bag, BUNDLE, None)
 
 
-@dataclass
-class FakeTaskInstance:
-    """As much of a task instance as an operator uses when it is executed by hand."""
-
-    dag_id: str = "by_hand"
-    task_id: str = "task"
-    run_id: str = "manual__1"
-    map_index: int = -1
-
-    def __post_init__(self) -> None:
-        self.pushed: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        """Keep what the task publishes."""
-        self.pushed[key] = value
-
-
-class FakeStore(dict[str, Any]):
-    """A task state store in memory."""
-
-    def set(self, key: str, value: Any) -> None:
-        """Keep a value as the real store does: as JSON."""
-        self[key] = json.loads(json.dumps(value))
-
-    def delete(self, key: str) -> None:
-        """Forget a value."""
-        self.pop(key, None)
-
-
-def context_of(run_id: str, *, store: FakeStore | None = None, task_id: str = "task") -> Any:
-    """Return a context to execute an operator with, without a scheduler."""
-    context: dict[str, Any] = {"ti": FakeTaskInstance(run_id=run_id, task_id=task_id)}
-    return context if store is None else context | {"task_state_store": store}
+def context_of(run_id: str, *, memory: TaskMemory | None = None) -> Any:
+    """Return a context to execute an operator with, without a scheduler; below Airflow 3.3 tasks have no memory."""
+    context: dict[str, Any] = {"ti": TaskRun(dag_id="by_hand", task_id="task", run_id=run_id)}
+    return context if memory is None else context | {"task_state_store": memory}

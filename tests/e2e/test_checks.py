@@ -16,8 +16,9 @@ import requests
 from airflow_provider_vectorbackup.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_vectorbackup.exceptions import ServerNotReady
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator, WeaviateRestoreBackupOperator
+from tests.actions.conftest import TaskMemory
 from tests.e2e.conftest import TARGET_CONN, Lab, set_connection
-from tests.e2e.running import FakeStore, context_of
+from tests.e2e.running import context_of
 from tests.services import dataset
 from tests.services.fixtures import BUCKET
 from tests.services.object_stores import S3Settings
@@ -93,11 +94,11 @@ def test_chosen_id_is_not_taken_twice(lab: Lab) -> None:
 
 
 def test_retry_follows_the_first_backup(lab: Lab) -> None:
-    store = FakeStore()
+    memory = TaskMemory()
     operator = WeaviateCreateBackupOperator(task_id="backup", include=["Barley"], wait_for_completion=False)
-    started = operator.execute(context_of("retried", store=store))
+    started = operator.execute(context_of("retried", memory=memory))
     operator = WeaviateCreateBackupOperator(task_id="backup", include=["Barley"])
-    ended = operator.execute(context_of("retried", store=store))
+    ended = operator.execute(context_of("retried", memory=memory))
     assert (started["status"], ended["status"]) == ("STARTED", "SUCCESS")
     assert (ended["backup_id"], ended["attempts"]) == (started["backup_id"], 1)
     listed = requests.get(f"{lab.source.url}/v1/backups/s3", timeout=10).json()
