@@ -45,7 +45,7 @@ airflow-3.1: .venv-airflow-3.1/.installed ## under Airflow 3.1, run the tests wi
 
 bench: .venv/.installed ## run one benchmark: make bench NAME=parse
 	@test -f "benchmarks/$(NAME).py" -a -n "$(NAME)" || { \
-	  echo "make bench NAME=x, with x one of:" $(filter-out __init__,$(notdir $(basename $(wildcard benchmarks/*.py)))); exit 1; }
+	  echo "make bench NAME=x, with x one of:" $(filter-out _%,$(notdir $(basename $(wildcard benchmarks/*.py)))); exit 1; }
 	@$(BIN)/python -m benchmarks.$(NAME)
 
 COMPILE = $(UV) pip compile --quiet --no-emit-index-url --universal --python-version 3.11 --generate-hashes --no-header

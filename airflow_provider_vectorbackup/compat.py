@@ -16,15 +16,28 @@ from typing import Any
 from airflow_provider_vectorbackup.actions.memory import Memory, NoMemory
 
 try:
-    from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+    )
 except ImportError:  # Airflow 3.1
-    from airflow.exceptions import (  # type: ignore[no-redef]
+    from airflow.exceptions import (  # type: ignore[no-redef, attr-defined]
+        AirflowException,
         AirflowFailException,
         AirflowSensorTimeout,
         AirflowSkipException,
     )
 
-__all__ = ["AirflowFailException", "AirflowSensorTimeout", "AirflowSkipException", "memory_of"]
+__all__ = [
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "memory_of",
+    "triggers_have_on_kill",
+]
 
 
 class _TaskMemory:
@@ -47,3 +60,10 @@ def memory_of(context: Mapping[str, Any]) -> Memory:
     """Return what this task run remembers over its tries; nothing below Airflow 3.3."""
     store = context.get("task_state_store")
     return NoMemory() if store is None else _TaskMemory(store)
+
+
+def triggers_have_on_kill() -> bool:
+    """Return whether the triggerer tells a trigger that its task was marked or cleared."""
+    from airflow.triggers.base import BaseTrigger
+
+    return hasattr(BaseTrigger, "on_kill")

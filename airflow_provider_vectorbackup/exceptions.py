@@ -14,6 +14,9 @@
     │   ├── OperationTimedOut                our deadline passed; the server may still be working
     │   ├── OperationLost                    its status can no longer be read
     │   └── SelectionMismatch                the server works on other collections than it was asked for
+    ├── BrokenDescriptor                     a descriptor of Weaviate's in storage can't be read
+    ├── StorageError                         the storage of a location can't be read
+    │   └── StorageUnreachable               no connection, no answer in time, or a fault of the storage's own
     └── WeaviateError                        an answer of the server, or the lack of one
         ├── Rejected                         4xx: the server understood and said no
         │   ├── Unauthenticated              401
@@ -102,6 +105,20 @@ class SelectionMismatch(JobError):
     """The server works on other collections than it was asked for."""
 
 
+class BrokenDescriptor(VectorBackupError):
+    """A descriptor of Weaviate's in storage can't be read."""
+
+
+class StorageError(VectorBackupError):
+    """The storage of a location can't be read: a bucket, a permission, a credential or a library is missing."""
+
+
+class StorageUnreachable(StorageError):
+    """No connection, no answer in time, or a fault of the storage's own."""
+
+    retryable = True
+
+
 class WeaviateError(VectorBackupError):
     """An answer of the server, or the lack of one.
 
@@ -145,9 +162,13 @@ class AlreadyExists(Rejected):
 
 
 class OperationInProgress(WeaviateError):
-    """Another operation holds the server's only slot of its kind."""
+    """Another operation holds the server's only slot of its kind.
+
+    :ivar blocking_id: the backup id of that operation, where the server names it.
+    """
 
     retryable = True
+    blocking_id: str | None = None
 
 
 class ServerFault(WeaviateError):

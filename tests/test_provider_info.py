@@ -64,7 +64,7 @@ def test_modules_are_there(module: str) -> None:
         ("operators", {"base", "arguments"}),
         ("sensors", set()),
         ("triggers", set()),
-        ("hooks", {"connection", "connection_form"}),
+        ("hooks", {"access", "connection", "connection_form", "fields", "storage"}),
     ],
 )
 def test_no_module_is_forgotten(section: str, left_out: set[str]) -> None:

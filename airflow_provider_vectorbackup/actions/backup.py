@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from airflow_provider_vectorbackup.actions.memory import Memory
+from airflow_provider_vectorbackup.actions.evidence import OpenStore, explained
+from airflow_provider_vectorbackup.actions.lost_answers import found_after_loss
+from airflow_provider_vectorbackup.actions.memory import Memory, Remembered, Stage, recall
 from airflow_provider_vectorbackup.actions.selection import require_same_collections
 from airflow_provider_vectorbackup.actions.server import (
     Server,
@@ -17,6 +19,7 @@ from airflow_provider_vectorbackup.actions.server import (
     listed_backup,
     operation_on,
     ready_server,
+    require_same_operation,
     require_same_place,
     status_or_none,
     without_needless_overrides,
@@ -30,13 +33,14 @@ from airflow_provider_vectorbackup.actions.tenants import (
 )
 from airflow_provider_vectorbackup.backups.bases import LATEST, latest_base
 from airflow_provider_vectorbackup.backups.ids import attempt_id
-from airflow_provider_vectorbackup.backups.operation import Operation
+from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation
 from airflow_provider_vectorbackup.backups.outcome import Outcome, conclude
 from airflow_provider_vectorbackup.backups.selection import names_shown, select_collections, unmatched
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import (
     AlreadyExists,
     InvalidRequest,
+    OperationInProgress,
     PreflightFailed,
     WeaviateError,
 )
@@ -46,8 +50,9 @@ from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 log = logging.getLogger(__name__)
 
-MEMORY_KEY = "backup"
 _MOST_ATTEMPTS = 50
+_SHOWN = 200
+"""Of the server's reason, which may hold the whole request to its storage."""
 
 
 class IfExists(StrEnum):
@@ -64,6 +69,7 @@ class BackupOrder:
     :param id_is_chosen: whether the user chose the id (else it is this task run's own).
     :param incremental_base: a backup id, ``latest``, or None for a full backup.
     :param location: where the backup will lie, as a worker reaches it.
+    :param timeout_seconds: how long to wait for its end, from its start.
     """
 
     address: BackupAddress
@@ -78,6 +84,7 @@ class BackupOrder:
     location: str | None = None
     if_exists: IfExists = IfExists.FAIL
     inactive_tenants: InactiveTenants = InactiveTenants.WARN
+    timeout_seconds: float = DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +101,13 @@ class _Past:
     """What is known of earlier tries of this task run."""
 
     attempt: int
-    remembered: Mapping[str, Any]
+    remembered: Remembered | None
     run_started_at: datetime | None
 
     def holds(self, address: BackupAddress) -> bool:
-        """Whether this task run itself chose that id before it sent its request."""
-        return bool(self.remembered) and self.remembered["address"]["backup_id"] == address.backup_id
+        """Whether this task run itself sent a request for that id, or was about to, and was not refused."""
+        past = self.remembered
+        return past is not None and past.may_run and past.operation.address.backup_id == address.backup_id
 
 
 def begin_backup(
@@ -110,28 +118,32 @@ def begin_backup(
     :param run_started_at: when the Dag run began, UTC; what started under our id before that is not ours.
     :raises InvalidRequest, PreflightFailed: something is in the way; nothing was started.
     :raises AlreadyExists: the id belongs to another backup.
+    :raises OperationInProgress: the server is busy with another one; nothing was started.
     :raises SelectionMismatch: the server took on other collections; the backup was canceled.
     """
     server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)
     order = replace(order, address=without_needless_overrides(server, order.address))
-    remembered = memory.get(MEMORY_KEY) or {}
-    first = remembered.get("attempts", 1)
+    remembered = recall(memory, OperationKind.BACKUP)
+    first = remembered.operation.attempts + (remembered.stage is Stage.SPENT) if remembered else 1
     for attempt in range(first, first + _MOST_ATTEMPTS):
         tried = replace(order, address=replace(order.address, backup_id=attempt_id(order.address.backup_id, attempt)))
+        past = _Past(attempt, remembered, run_started_at)
         found = status_or_none(client, OperationKind.BACKUP, tried.address)
         if found is None:
-            put_back(client, remembered.get("reactivated", {}))
-            return _start(client, ready_server(client, server), tried, memory, attempt)
+            put_back(client, remembered.operation.reactivated if remembered else {})
+            return _start(client, ready_server(client, server), tried, memory, past)
+        require_same_operation(server, tried.address, found)
         if not found.status.is_spent:
-            return _attach(client, server, tried, found, _Past(attempt, remembered, run_started_at))
-        log.warning("Backup id %r is spent (%s %s).", tried.address.backup_id, found.status, found.error)
+            return _attach(client, server, tried, found, past)
+        log.warning("Backup id %r is spent (%s %s).", tried.address.backup_id, found.status, found.error[:_SHOWN])
     raise PreflightFailed(f"{_MOST_ATTEMPTS} ids from {order.address.backup_id!r} on are spent by failed backups.")
 
 
-def _start(client: WeaviateClient, server: Server, order: BackupOrder, memory: Memory, attempt: int) -> Operation:
+def _start(client: WeaviateClient, server: Server, order: BackupOrder, memory: Memory, past: _Past) -> Operation:
     plan = _plan(client, server, order)
     call = calls.create_backup(plan.request, server.version)
+    now = time.time()
     operation = operation_on(
         server,
         OperationKind.BACKUP,
@@ -139,24 +151,28 @@ def _start(client: WeaviateClient, server: Server, order: BackupOrder, memory: M
         location=order.location,
         collections=plan.chosen,
         base_backup_id=plan.request.incremental_base_backup_id,
-        attempts=attempt,
+        attempts=past.attempt,
+        since=now,
+        deadline=now + order.timeout_seconds,
     )
+    sent = Remembered(operation, Stage.SENT).keep(memory)
 
     def remember(reactivated: Tenants) -> None:
-        memory.set(MEMORY_KEY, replace(operation, reactivated=reactivated).to_json())
+        sent.keep(memory, operation=replace(operation, reactivated=reactivated))
 
-    remember({})
     reactivated = prepare_tenants(client, plan.left_out, order.inactive_tenants, remember)
     operation = replace(operation, reactivated=reactivated)
     try:
-        accepted = _post(client, call, order)
+        accepted = _post(client, call, order, past, sent)
         operation = replace(operation, server_path=accepted.server_path if accepted else "")
         taken = accepted.collections if accepted else _listed(client, server, operation)
         operation = _compared(client, server, order, operation, taken)
-    except BaseException:
+    except BaseException as error:
         put_back(client, reactivated)
+        if isinstance(error, WeaviateError) and not error.may_have_started:
+            sent.keep(memory, stage=Stage.REFUSED)
         raise
-    memory.set(MEMORY_KEY, operation.to_json())
+    sent.keep(memory, stage=Stage.ACCEPTED, operation=operation)
     log.info(
         "Backup %r of %d collection(s) (%s) started: %s",
         order.address.backup_id,
@@ -167,17 +183,26 @@ def _start(client: WeaviateClient, server: Server, order: BackupOrder, memory: M
     return operation
 
 
-def _post(client: WeaviateClient, call: calls.Call[Accepted], order: BackupOrder) -> Accepted | None:
-    """Send the POST once; None if its answer was lost or came second, and the backup runs all the same."""
+def _post(
+    client: WeaviateClient, call: calls.Call[Accepted], order: BackupOrder, past: _Past, sent: Remembered
+) -> Accepted | None:
+    """Send the POST once; None if its answer was lost or came second, and our backup runs all the same."""
     try:
         return client.send(call)
     except WeaviateError as error:
-        lost_answer = error.may_have_started or (isinstance(error, AlreadyExists) and not order.id_is_chosen)
-        if not lost_answer:
+        # A proxy in between may have sent it twice: then the second answer says that the id, our own, is taken.
+        taken = isinstance(error, AlreadyExists)
+        blocked = isinstance(error, OperationInProgress) and error.blocking_id == order.address.backup_id
+        if not (error.may_have_started or taken or blocked):
             raise
-        found = status_or_none(client, OperationKind.BACKUP, order.address)
+        found = found_after_loss(
+            error, lambda: status_or_none(client, OperationKind.BACKUP, order.address), lambda seen: seen is not None
+        )
         if found is None or found.status.is_spent:
             raise
+        if taken:
+            # Under an id of the user's choice, it may as well be somebody else's who was faster.
+            _require_ours(order, found, past if order.id_is_chosen else replace(past, remembered=sent))
         log.warning("The answer was lost (%s), but the backup is there: %s.", error.message, found.status.value)
         return None
 
@@ -228,12 +253,20 @@ def _attach(
     client: WeaviateClient, server: Server, order: BackupOrder, found: OperationStatus, past: _Past
 ) -> Operation:
     """Return the operation under this id, if it is this task run's."""
-    address = order.address
+    address, now = order.address, time.time()
     _require_ours(order, found, past)
     log.info("Backup %r is there already: %s. Following it, not starting another.", address.backup_id, found.status)
-    if past.holds(address):
-        return _resumed(client, server, order, found, past)
+    attached_at = None if found.is_final else now
+    if past.remembered and past.holds(address):
+        operation = _resumed(client, server, order, past.remembered.operation)
+        return replace(
+            operation,
+            server_path=found.server_path,
+            attached_at=attached_at,
+            deadline=operation.deadline or now + order.timeout_seconds,
+        )
     listed = listed_backup(client, server.version, address)
+    since = found.started_at.timestamp() if found.started_at else now
     return operation_on(
         server,
         OperationKind.BACKUP,
@@ -243,21 +276,21 @@ def _attach(
         collections=listed.collections if listed else (),
         base_backup_id=found.base_backup_id,
         attempts=past.attempt,
+        since=since,
+        deadline=since + order.timeout_seconds,
+        attached_at=attached_at,
     )
 
 
-def _resumed(
-    client: WeaviateClient, server: Server, order: BackupOrder, found: OperationStatus, past: _Past
-) -> Operation:
+def _resumed(client: WeaviateClient, server: Server, order: BackupOrder, operation: Operation) -> Operation:
     """Return the operation that an earlier try remembered; compare what that try could not."""
-    operation = Operation.from_json(past.remembered)
-    if not operation.server_path:
-        try:
-            operation = _compared(client, server, order, operation, _listed(client, server, operation))
-        except BaseException:
-            put_back(client, operation.reactivated)
-            raise
-    return replace(operation, server_path=found.server_path)
+    if operation.server_path:
+        return operation
+    try:
+        return _compared(client, server, order, operation, _listed(client, server, operation))
+    except BaseException:
+        put_back(client, operation.reactivated)
+        raise
 
 
 def _listed(client: WeaviateClient, server: Server, operation: Operation) -> tuple[str, ...]:
@@ -296,13 +329,18 @@ def _require_ours(order: BackupOrder, found: OperationStatus, past: _Past) -> No
     )
 
 
-def finish_backup(client: WeaviateClient, outcome: Outcome, memory: Memory) -> dict[str, Any]:
+def finish_backup(
+    client: WeaviateClient, outcome: Outcome, memory: Memory, open_store: OpenStore | None = None
+) -> dict[str, Any]:
     """Put back tenants that were activated for a backup, and return the task's result.
 
     :raises VectorBackupError: the backup did not end in success, or its end was not seen.
     """
-    if outcome.operation.reactivated:
-        put_back(client, outcome.operation.reactivated)
+    operation, remembered = outcome.operation, recall(memory, OperationKind.BACKUP)
+    if operation.reactivated:
+        put_back(client, operation.reactivated)
         # A later try must not put back again what somebody may have changed since.
-        memory.set(MEMORY_KEY, replace(outcome.operation, reactivated={}).to_json())
-    return conclude(outcome)
+        remembered = replace(remembered, operation=replace(operation, reactivated={})) if remembered else None
+    if remembered:
+        remembered.as_ended(outcome).keep(memory)
+    return conclude(explained(client, open_store, outcome))

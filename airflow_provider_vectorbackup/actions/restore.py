@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from airflow_provider_vectorbackup.actions.memory import Memory
+from airflow_provider_vectorbackup.actions.arrivals import with_arrivals
+from airflow_provider_vectorbackup.actions.evidence import NO_RESTORE, OpenStore, explained, stored_restore_start
+from airflow_provider_vectorbackup.actions.lost_answers import found_after_loss
+from airflow_provider_vectorbackup.actions.memory import Memory, Remembered, Stage, forget, recall
 from airflow_provider_vectorbackup.actions.obstacles import IfCollectionExists, clear_way, find_obstacles
 from airflow_provider_vectorbackup.actions.selection import require_same_collections
 from airflow_provider_vectorbackup.actions.server import (
@@ -20,18 +25,26 @@ from airflow_provider_vectorbackup.actions.server import (
     status_or_none,
     without_needless_overrides,
 )
-from airflow_provider_vectorbackup.backups.operation import Operation
+from airflow_provider_vectorbackup.actions.waiting import seconds_of_doubt
+from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation, root_of
 from airflow_provider_vectorbackup.backups.outcome import Outcome, conclude
 from airflow_provider_vectorbackup.backups.selection import is_pattern, names_shown, select_collections
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
-from airflow_provider_vectorbackup.exceptions import InvalidRequest, PreflightFailed, WeaviateError
+from airflow_provider_vectorbackup.exceptions import (
+    InvalidRequest,
+    JobError,
+    OperationLost,
+    PreflightFailed,
+    WeaviateError,
+)
 from airflow_provider_vectorbackup.weaviate import calls
 from airflow_provider_vectorbackup.weaviate.answers import Accepted
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 log = logging.getLogger(__name__)
 
-MEMORY_KEY = "restore"
+StoredStart = Callable[[], str | None]
+"""Tells when the last restore of the backup began, as storage has it now; see ``evidence.stored_restore_start``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,7 @@ class RestoreOrder:
 
     :param allow_replace: must be set as well for ``if_collection_exists='replace'``, which deletes collections.
     :param location: where the backup lies, as a worker reaches it.
+    :param timeout_seconds: how long to wait for its end, from its start.
     """
 
     address: BackupAddress
@@ -53,65 +67,131 @@ class RestoreOrder:
     location: str | None = None
     if_collection_exists: IfCollectionExists = IfCollectionExists.FAIL
     allow_replace: bool = False
+    timeout_seconds: float = DAY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The last restore of the backup before this one, and what earlier tries of this task run left.
+
+    :param started_at: its start as storage has it (``NO_RESTORE`` if there was none), None where that is not known.
+    """
+
+    status: OperationStatus | None
+    started_at: str | None
+    remembered: Remembered | None
+
+    @property
+    def starts(self) -> int:
+        """How many restores this task run has started so far."""
+        past = self.remembered
+        return past.operation.attempts - (past.stage is Stage.REFUSED) if past else 0
+
+    def may_have_left(self, seen: OperationStatus, started_at: str | None) -> bool:
+        """Whether a state seen later may still be the one from before."""
+        if started_at is not None and self.started_at is not None:
+            return started_at == self.started_at
+        return self.status is not None and seen.status is self.status.status
+
+    def is_ours(self) -> bool:
+        """Whether the state that stands is that of a restore which an earlier try of this task run started."""
+        past, now = self.remembered, self.status
+        if past is None or not past.may_run or now is None or now.status is Status.CANCELLING or now.status.is_spent:
+            return False
+        if self.started_at is not None and past.operation.restore_started_at is not None:
+            return self.started_at == past.operation.restore_started_at
+        if past.stage is Stage.ACCEPTED:
+            return True
+        before = past.before or {}
+        if self.started_at is not None and before.get("started_at") is not None:
+            return self.started_at != before["started_at"]
+        return now.status.value != before.get("status")
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A checked order: what will be sent and deleted, and what stood there before."""
+    """A checked order: what will be sent and deleted, what stood there before, and how to look at storage again."""
 
     chosen: tuple[str, ...]
     to_delete: tuple[str, ...]
-    before: OperationStatus | None
-    attempt: int
+    before: _Before
+    stored_start: StoredStart
 
 
-def begin_restore(client: WeaviateClient, order: RestoreOrder, memory: Memory) -> Operation:
+def begin_restore(
+    client: WeaviateClient, order: RestoreOrder, memory: Memory, open_store: OpenStore | None = None
+) -> Operation:
     """Return the running (or finished) restore of this task run; start it if there is none.
 
+    :param open_store: opens the order's location, to tell one restore's state from another's by its start.
     :raises InvalidRequest, PreflightFailed: something is in the way; nothing was started.
     :raises NothingToRestore: all collections are there already and are to be skipped.
+    :raises OperationInProgress: the server is busy with another restore.
     :raises SelectionMismatch: the server took on other collections; the restore was canceled.
+    :raises OperationLost: the server accepted the restore and did not begin it.
     """
     _require_replace_allowed(order)
     server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)
     order = replace(order, address=without_needless_overrides(server, order.address))
-    before = status_or_none(client, OperationKind.RESTORE, order.address)
-    remembered = memory.get(MEMORY_KEY) or {}
-    if before and _is_ours(before, remembered):
-        log.info("Restore of %r is there already: %s. Following it.", order.address.backup_id, before.status)
-        return replace(Operation.from_json(remembered["operation"]), server_path=before.server_path)
-    _require_startable(client, order, before)
+    stored_start = partial(
+        stored_restore_start, open_store, root_of(order.location, order.address), order.address.backup_id
+    )
+    before = _look_before(client, order, memory, stored_start)
+    if before.is_ours():
+        return _attach(order, before)
+    _require_startable(client, order, before.status)
     server = ready_server(client, server)
     chosen = _choose(client, server, order)
     obstacles = find_obstacles(client, server, chosen)
     chosen = clear_way(chosen, obstacles, order.if_collection_exists, order.address.backup_id)
     to_delete = tuple(obstacles) if order.if_collection_exists is IfCollectionExists.REPLACE else ()
-    return _start(client, server, order, _Plan(chosen, to_delete, before, remembered.get("attempts", 0) + 1), memory)
+    return _start(client, server, order, _Plan(chosen, to_delete, before, stored_start), memory)
+
+
+def _look_before(client: WeaviateClient, order: RestoreOrder, memory: Memory, stored_start: StoredStart) -> _Before:
+    status = status_or_none(client, OperationKind.RESTORE, order.address)
+    remembered = recall(memory, OperationKind.RESTORE)
+    if status and remembered and remembered.may_run and (doubt := seconds_of_doubt(status)):
+        log.info("The restore that an earlier try started is %s; looking again in %g s.", status.status.value, doubt)
+        time.sleep(doubt)
+        status = status_or_none(client, OperationKind.RESTORE, order.address)
+    return _Before(status, stored_start(), remembered)
+
+
+def _attach(order: RestoreOrder, before: _Before) -> Operation:
+    """Return the restore that an earlier try of this task run started."""
+    if before.status is None or before.remembered is None:
+        raise AssertionError("there is nothing to attach to")
+    log.info("Restore of %r is there already: %s. Following it.", order.address.backup_id, before.status.status)
+    operation, now = before.remembered.operation, time.time()
+    return replace(
+        operation,
+        server_path=before.status.server_path,
+        restore_started_at=before.started_at if operation.restore_started_at is None else operation.restore_started_at,
+        deadline=operation.deadline or now + order.timeout_seconds,
+        attached_at=None if before.status.is_final else now,
+    )
 
 
 def _start(client: WeaviateClient, server: Server, order: RestoreOrder, plan: _Plan, memory: Memory) -> Operation:
     call = calls.restore_backup(_request(order, plan.chosen), server.version)
-    operation = operation_on(
-        server,
-        OperationKind.RESTORE,
-        order.address,
-        location=order.location,
-        collections=plan.chosen,
-        attempts=plan.attempt,
-    )
-    before = plan.before.status.value if plan.before else None
-    intent = {"attempts": plan.attempt, "before": before, "operation": operation.to_json()}
-    memory.set(MEMORY_KEY, intent | {"accepted": False})
+    sent = _intent(server, order, plan).keep(memory)
     for name in plan.to_delete:
         log.warning("Deleting collection %s, to be replaced by the backup's.", name)
         client.send(calls.delete_collection(name))
-    accepted = _post(client, call, order, plan.before)
+    try:
+        accepted = _post(client, call, order, plan)
+    except WeaviateError as error:
+        if not error.may_have_started:
+            sent.keep(memory, stage=Stage.REFUSED)
+        raise
+    operation = replace(sent.operation, restore_started_at=_fresh_start(order, plan))
     if accepted is not None:
         operation = replace(operation, server_path=accepted.server_path)
         require_same_collections(client, server.version, operation, accepted.collections, exactly=bool(plan.chosen))
         operation = replace(operation, collections=accepted.collections)
-    memory.set(MEMORY_KEY, intent | {"accepted": True, "operation": operation.to_json()})
+    sent.keep(memory, stage=Stage.ACCEPTED, operation=operation)
     log.info(
         "Restore of %r started, %d collection(s): %s",
         order.address.backup_id,
@@ -121,26 +201,59 @@ def _start(client: WeaviateClient, server: Server, order: RestoreOrder, plan: _P
     return operation
 
 
-def _post(
-    client: WeaviateClient, call: calls.Call[Accepted], order: RestoreOrder, before: OperationStatus | None
-) -> Accepted | None:
+def _fresh_start(order: RestoreOrder, plan: _Plan) -> str | None:
+    """Return the start of the restore that the server has just accepted, None where it can't be known.
+
+    :raises OperationLost: the state in storage is still that of an earlier restore.
+    """
+    started_at = plan.stored_start()
+    if started_at == NO_RESTORE:
+        log.warning("The server began a restore, but %s shows none: is it where the server writes?", order.location)
+        return None
+    if started_at is not None and started_at == plan.before.started_at:
+        raise OperationLost(
+            f"The server accepted the restore of {order.address.backup_id!r}, but its state in storage is still that "
+            f"of an earlier one, from {started_at}: it did not begin.",
+            hint="Look at the server's log.",
+            backup_id=order.address.backup_id,
+        )
+    return started_at
+
+
+def _intent(server: Server, order: RestoreOrder, plan: _Plan) -> Remembered:
+    """Return what is remembered before anything is done."""
+    now, before = time.time(), plan.before
+    operation = operation_on(
+        server,
+        OperationKind.RESTORE,
+        order.address,
+        location=order.location,
+        collections=plan.chosen,
+        attempts=before.starts + 1,
+        since=now,
+        deadline=now + order.timeout_seconds,
+    )
+    seen = {"status": before.status.status.value if before.status else None, "started_at": before.started_at}
+    return Remembered(operation, Stage.SENT, seen)
+
+
+def _post(client: WeaviateClient, call: calls.Call[Accepted], order: RestoreOrder, plan: _Plan) -> Accepted | None:
     """Send the POST once; None if its answer was lost and the restore runs all the same."""
+
+    def is_ours(seen: OperationStatus | None) -> bool:
+        # Only a state that was not there before can be this request's; an old SUCCESS stands through failed ones.
+        return seen is not None and not plan.before.may_have_left(seen, plan.stored_start())
+
     try:
         return client.send(call)
     except WeaviateError as error:
-        found = status_or_none(client, OperationKind.RESTORE, order.address) if error.may_have_started else None
-        # Only a state that was not there before can be this request's; an old SUCCESS stands through failed ones.
-        if found is None or found.status.is_spent or (before and found.status is before.status):
+        if not error.may_have_started:
+            raise
+        found = found_after_loss(error, lambda: status_or_none(client, OperationKind.RESTORE, order.address), is_ours)
+        if found is None or found.status.is_spent:
             raise
         log.warning("The answer was lost (%s), but the restore is there: %s.", error.message, found.status.value)
         return None
-
-
-def _is_ours(before: OperationStatus, remembered: Mapping[str, Any]) -> bool:
-    """Whether the state that the server shows is that of a restore which an earlier try of this task run started."""
-    if not remembered or before.status.is_spent or before.status is Status.CANCELLING:
-        return False
-    return bool(remembered["accepted"]) or before.status.value != remembered["before"]
 
 
 def _require_startable(client: WeaviateClient, order: RestoreOrder, before: OperationStatus | None) -> None:
@@ -202,12 +315,39 @@ def _request(order: RestoreOrder, chosen: tuple[str, ...]) -> calls.RestoreReque
     )
 
 
-def finish_restore(outcome: Outcome, memory: Memory) -> dict[str, Any]:
+def finish_restore(
+    client: WeaviateClient, outcome: Outcome, memory: Memory, open_store: OpenStore | None = None
+) -> dict[str, Any]:
     """Return the task's result.
 
-    :raises VectorBackupError: the restore did not end in success, or its end was not seen.
+    :raises VectorBackupError: the restore did not end in success, or its end was not seen, or the success is another
+        restore's.
     """
-    result = conclude(outcome)
+    if remembered := recall(memory, OperationKind.RESTORE):
+        remembered.as_ended(outcome).keep(memory)
+    _require_own(outcome.operation, open_store)
+    try:
+        result = conclude(explained(client, open_store, outcome))
+    except JobError as error:
+        raise with_arrivals(client, outcome.operation, error) from error
     # Whoever clears the task afterwards wants another restore, not this one's result.
-    memory.delete(MEMORY_KEY)
+    forget(memory, OperationKind.RESTORE)
     return result
+
+
+def _require_own(operation: Operation, open_store: OpenStore | None) -> None:
+    """Raise if the state that was waited for is no longer this restore's.
+
+    :raises OperationLost: storage shows a restore that began at another time.
+    """
+    backup_id, ours = operation.address.backup_id, operation.restore_started_at
+    if ours is None:
+        return
+    now = stored_restore_start(open_store, operation.root, backup_id)
+    if now is not None and now != ours:
+        raise OperationLost(
+            f"{operation.name} can't be told from another one: ours began at {ours}, the last one in storage at "
+            f"{now or 'no time at all'}.",
+            hint="Somebody else restored the same backup meanwhile, or the state was deleted: compare the collections.",
+            backup_id=backup_id,
+        )

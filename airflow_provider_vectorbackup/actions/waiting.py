@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 
+from airflow_provider_vectorbackup.actions.sharing import SharedClient
+from airflow_provider_vectorbackup.backups.outcome import is_damage
 from airflow_provider_vectorbackup.backups.polling import Again, Ended, Verdict, Watch, judge
-from airflow_provider_vectorbackup.backups.status import OperationStatus
+from airflow_provider_vectorbackup.backups.status import OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import WeaviateError
 from airflow_provider_vectorbackup.weaviate import calls
-from airflow_provider_vectorbackup.weaviate.async_client import AsyncWeaviateClient
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 Say = Callable[[str], None]
 
 REASON_SECONDS = 2.0
 """A server may say FAILED or CANCELED a moment before it says why."""
+
+SETTLE_SECONDS = 12.0
+"""A restore that is CANCELED can still turn into SUCCESS at the coordinator's next round, up to 10 s later."""
+
+_SHORTEST_SHARE = 0.75
 
 
 def look(client: WeaviateClient, watch: Watch) -> Verdict:
@@ -38,44 +45,59 @@ def wait(client: WeaviateClient, watch: Watch, say: Say) -> OperationStatus:
         verdict = look(client, watch)
         pause = _next_pause(verdict, say)
         if isinstance(pause, OperationStatus):
-            if not _lacks_reason(pause):
+            if not (doubt := seconds_of_doubt(pause)):
                 return pause
-            time.sleep(REASON_SECONDS)
-            return _with_reason(pause, look(client, watch))
+            time.sleep(doubt)
+            return _second_word(pause, look(client, verdict.watch))
         time.sleep(pause)
         watch = verdict.watch
 
 
-async def wait_async(client: AsyncWeaviateClient, watch: Watch, say: Say) -> OperationStatus:
+async def wait_async(client: SharedClient, watch: Watch, say: Say) -> OperationStatus:
     """Do what :func:`wait` does, on an event loop."""
-    while True:
-        verdict = await _look_async(client, watch)
-        pause = _next_pause(verdict, say)
-        if isinstance(pause, OperationStatus):
-            if not _lacks_reason(pause):
-                return pause
-            await asyncio.sleep(REASON_SECONDS)
-            return _with_reason(pause, await _look_async(client, watch))
-        await asyncio.sleep(pause)
-        watch = verdict.watch
-
-
-async def _look_async(client: AsyncWeaviateClient, watch: Watch) -> Verdict:
     try:
-        seen: OperationStatus | WeaviateError = await client.send(calls.status_of(watch.kind, watch.address))
-    except WeaviateError as error:
-        seen = error
-    return judge(watch, seen, time.time())
+        return await _wait_async(client, watch, say)
+    finally:
+        client.forget(watch.kind, watch.address)
 
 
-def _lacks_reason(end: OperationStatus) -> bool:
-    return end.status.is_spent and not end.error
+async def _wait_async(client: SharedClient, watch: Watch, say: Say) -> OperationStatus:
+    began, pause = time.monotonic(), 0.0
+    while True:
+        # An answer that another wait on the same operation got since our last look serves us too.
+        verdict = judge(watch, await client.status(watch.kind, watch.address, began, pause / 2), time.time())
+        next_pause = _next_pause(verdict, say)
+        if isinstance(next_pause, OperationStatus):
+            if not (doubt := seconds_of_doubt(next_pause)):
+                return next_pause
+            await asyncio.sleep(doubt)
+            later = await client.status(watch.kind, watch.address, time.monotonic(), 0.0)
+            return _second_word(next_pause, judge(verdict.watch, later, time.time()))
+        await asyncio.sleep(next_pause)
+        watch, pause = verdict.watch, next_pause
 
 
-def _with_reason(end: OperationStatus, later: Verdict) -> OperationStatus:
-    """Return the end with the reason that a second look brought, if it did; what ended stays ended."""
+def jittered(seconds: float) -> float:
+    """Return somewhat less: waits that began together must not ask together for ever."""
+    return seconds * random.uniform(_SHORTEST_SHARE, 1.0)  # noqa: S311  # it hides nothing
+
+
+def seconds_of_doubt(end: OperationStatus) -> float:
+    """Return after how many seconds an end must be looked at once more; 0 for one that stands."""
+    if end.kind is OperationKind.RESTORE and end.status is Status.CANCELED and not is_damage(end):
+        return SETTLE_SECONDS
+    return REASON_SECONDS if end.status.is_spent and not end.error else 0.0
+
+
+def _second_word(end: OperationStatus, later: Verdict) -> OperationStatus:
+    """Return the end as the second look shows it: with a reason, or a canceled restore that succeeded after all.
+
+    A FAILED stays one, whatever the server says later.
+    """
     seen = later.decision.status if isinstance(later.decision, Ended) else end
-    return seen if seen.status is end.status else end
+    if seen.status is end.status or (end.kind is OperationKind.RESTORE and end.status is Status.CANCELED):
+        return seen
+    return end
 
 
 def _next_pause(verdict: Verdict, say: Say) -> float | OperationStatus:
@@ -84,7 +106,7 @@ def _next_pause(verdict: Verdict, say: Say) -> float | OperationStatus:
         say(verdict.news)
     decision = verdict.decision
     if isinstance(decision, Again):
-        return decision.seconds
+        return jittered(decision.seconds)
     if isinstance(decision, Ended):
         return decision.status
     raise decision.error

@@ -10,6 +10,9 @@ from typing import Any, Self
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
 
+DAY_SECONDS = 24 * 3600.0
+"""How long the end of an operation is waited for unless somebody says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -22,6 +25,11 @@ class Operation:
     :param collections: the collections that the server took on, sorted.
     :param attempts: how many ids this task run has used, the current one included.
     :param reactivated: tenants made active for this backup: collection -> tenant -> the status to put back.
+    :param since: when it was started, in seconds since the epoch; for "after n s" in log lines.
+    :param deadline: when to stop waiting for its end, in seconds since the epoch: absolute, so that neither a
+        restarted triggerer nor another try of the task starts it anew.
+    :param attached_at: when this try found it running, in seconds since the epoch; None if this try started it.
+    :param restore_started_at: the start of this restore as its state in storage has it; None if that is not known.
     """
 
     kind: OperationKind
@@ -35,6 +43,10 @@ class Operation:
     server_version: str = ""
     attempts: int = 1
     reactivated: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    since: float = 0.0
+    deadline: float = 0.0
+    attached_at: float | None = None
+    restore_started_at: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable form, for trigger arguments and the task state store."""
@@ -55,14 +67,34 @@ class Operation:
         )
 
     @property
+    def name(self) -> str:
+        """What it is called in log lines and errors."""
+        return name_of(self.kind, self.address)
+
+    @property
+    def root(self) -> Location | None:
+        """The location that holds the backup, overrides of this operation included; None where none is known."""
+        return root_of(self.location, self.address)
+
+    @property
     def uri(self) -> str:
         """Where the backup lies: in our location's words if it is known, else in the server's."""
-        if self.location is None:
-            return self.server_path
-        place = Location.parse(self.location)
-        overridden = place.scheme != "file"
-        place = place.with_overrides(self.address.bucket, self.address.path) if overridden else place
-        return place.uri_of(self.address.backup_id)
+        root = self.root
+        return root.uri_of(self.address.backup_id) if root else self.server_path
+
+
+def name_of(kind: OperationKind, address: BackupAddress) -> str:
+    """Return what log lines and errors call an operation."""
+    return f"{kind.value.capitalize()} {address.backup_id!r} on {address.backend}"
+
+
+def root_of(location: str | None, address: BackupAddress) -> Location | None:
+    """Return the location that holds a backup, where the requests for it override bucket or path."""
+    if location is None:
+        return None
+    place = Location.parse(location)
+    # A directory of the server's may be mounted anywhere on the worker.
+    return place if place.scheme == "file" else place.with_overrides(address.bucket, address.path)
 
 
 def summary_of(operation: Operation, status: OperationStatus | None) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from airflow_provider_vectorbackup.backups.operation import Operation, summary_o
 from airflow_provider_vectorbackup.backups.status import OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import OperationCanceled, OperationFailed, VectorBackupError
 
-_CANCELED_BY_USER = "restore canceled by user"
+CANCELED_BY_USER = "restore canceled by user"
+
+KILLED_TRY_SECONDS = 60.0
+"""How long a cancellation by a killed try may take to show: it asks at once, the server is done some 10 s later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,16 @@ class Outcome:
     operation: Operation
     status: OperationStatus | None = None
     error: VectorBackupError | None = None
+
+    def is_of_killed_try(self, now: float) -> bool:
+        """Whether an operation that this try only attached to was canceled by an earlier try, as that was killed.
+
+        :param now: seconds since the epoch.
+        """
+        attached_at, end = self.operation.attached_at, self.status
+        if attached_at is None or end is None or end.status is not Status.CANCELED or is_damage(end):
+            return False
+        return now - attached_at <= KILLED_TRY_SECONDS
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-serialisable form: the payload of the trigger's event."""
@@ -59,19 +72,24 @@ def require_success(operation: Operation, status: OperationStatus) -> None:
     :raises OperationFailed: it FAILED.
     :raises OperationCanceled: it was CANCELED, by somebody or, for a restore, mostly by damage in the backup.
     """
-    name = f"{operation.kind.value.capitalize()} {operation.address.backup_id!r} on {operation.address.backend}"
-    reason = status.error or "the server gives no reason"
+    backup_id, reason = operation.address.backup_id, status.error or "the server gives no reason"
     if status.status is Status.FAILED:
-        raise OperationFailed(f"{name} failed: {reason}", hint=_hint(operation), backup_id=operation.address.backup_id)
-    if status.status is Status.CANCELED:
-        damaged = operation.kind is OperationKind.RESTORE and status.error not in ("", _CANCELED_BY_USER)
+        raise OperationFailed(f"{operation.name} failed: {reason}", hint=_hint(operation), backup_id=backup_id)
+    if is_damage(status):
         raise OperationCanceled(
-            f"{name} was canceled: {reason}",
-            hint="Nobody asked for that: mostly it means that a chunk of the backup is missing or damaged."
-            if damaged
-            else "",
-            backup_id=operation.address.backup_id,
+            f"{operation.name} broke off, though nobody canceled it; mostly that means a missing or damaged chunk of "
+            f"the backup. The server says CANCELED: {reason}",
+            hint="Verify the backup, or restore another one.",
+            backup_id=backup_id,
         )
+    if status.status is Status.CANCELED:
+        raise OperationCanceled(f"{operation.name} was canceled: {reason}", backup_id=backup_id)
+
+
+def is_damage(end: OperationStatus) -> bool:
+    """Whether a restore is CANCELED that nobody canceled."""
+    is_canceled_restore = end.kind is OperationKind.RESTORE and end.status is Status.CANCELED
+    return is_canceled_restore and end.error not in ("", CANCELED_BY_USER)
 
 
 def _hint(operation: Operation) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from airflow_provider_vectorbackup.backups.operation import Operation, name_of
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import (
     NotFound,
@@ -31,6 +32,8 @@ class Watch:
     :param poll_interval: the longest time between two polls; the first ones are shorter.
     :param fault_tolerance: for how many seconds without a break passing faults (5xx, no connection, 404) are borne.
     :param wait_for_existence: whether 404 means "not yet" (a sensor) and not "gone" (our own operation).
+    :param changed_at: when the status was first seen as it is now.
+    :param faults_since: since when no status could be read.
     """
 
     kind: OperationKind
@@ -42,12 +45,25 @@ class Watch:
     wait_for_existence: bool = False
     polls: int = 0
     last_seen: str = ""
+    changed_at: float | None = None
     faults_since: float | None = None
 
     @property
     def name(self) -> str:
         """What is waited for, as log lines and errors say it."""
-        return f"{self.kind.value.capitalize()} {self.address.backup_id!r} on {self.address.backend}"
+        return name_of(self.kind, self.address)
+
+
+def watch_of(operation: Operation, poll_interval: float, *, wait_for_existence: bool = False) -> Watch:
+    """Return the wait for the end of an operation, not yet begun."""
+    return Watch(
+        operation.kind,
+        operation.address,
+        since=operation.since,
+        deadline=operation.deadline,
+        poll_interval=poll_interval,
+        wait_for_existence=wait_for_existence,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +113,19 @@ def judge(watch: Watch, seen: OperationStatus | WeaviateError, now: float) -> Ve
 
 def _judge_status(watch: Watch, seen: OperationStatus, now: float) -> Verdict:
     watch = replace(watch, faults_since=None)
-    news = _news(watch, _describe(seen), now)
+    what = _describe(seen)
     if seen.is_final:
-        return Verdict(Ended(seen), replace(watch, last_seen=_describe(seen)), news)
-    return _wait_on(watch, _describe(seen), now)
+        return Verdict(Ended(seen), replace(watch, last_seen=what), _news(watch, what, now))
+    verdict = _wait_on(watch, what, now)
+    if seen.status is Status.CANCELLING and now - (verdict.watch.changed_at or now) > watch.fault_tolerance:
+        return replace(verdict, decision=GaveUp(_stuck(watch)))
+    return verdict
 
 
 def _wait_on(watch: Watch, what: str, now: float) -> Verdict:
     news = _news(watch, what, now)
-    watch = replace(watch, polls=watch.polls + 1, last_seen=what)
+    changed_at = now if what != watch.last_seen else watch.changed_at
+    watch = replace(watch, polls=watch.polls + 1, last_seen=what, changed_at=changed_at)
     if now >= watch.deadline:
         return Verdict(GaveUp(_timed_out(watch, now)), watch, news)
     seconds = min(watch.poll_interval, FIRST_INTERVAL_SECONDS * _BACKOFF ** min(watch.polls - 1, _MOST_BACKOFFS))
@@ -127,9 +147,18 @@ def _news(watch: Watch, what: str, now: float) -> str:
 
 def _timed_out(watch: Watch, now: float) -> OperationTimedOut:
     return OperationTimedOut(
-        f"{watch.name} did not end before {_clock(watch.deadline)}: {watch.last_seen} after {now - watch.since:.0f} s.",
-        hint="The server may still be working on it; its own status can stay like this for ever after a crash. Look at "
-        "the nodes, cancel it, or give a longer timeout.",
+        f"{watch.name} did not end before {clock(watch.deadline)}: {watch.last_seen} after {now - watch.since:.0f} s, "
+        f"with no change seen since {clock(watch.changed_at or now)}.",
+        hint="The server may still be working on it; after a crash its status stays like this for ever. Look at the "
+        "nodes, cancel it, or give a longer timeout; another Dag run makes another backup.",
+        backup_id=watch.address.backup_id,
+    )
+
+
+def _stuck(watch: Watch) -> OperationLost:
+    return OperationLost(
+        f"{watch.name} stays CANCELLING: the node that was canceling it died, and the server does nothing any more.",
+        hint=f"Delete the object {watch.address.backup_id}/restore_config.json in the backup's storage and try again.",
         backup_id=watch.address.backup_id,
     )
 
@@ -143,5 +172,6 @@ def _lost(watch: Watch, seen: WeaviateError, now: float) -> OperationLost:
     )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a time, in seconds since the epoch, as errors tell it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,8 @@ from airflow_provider_vectorbackup.exceptions import InvalidRequest, VectorBacku
 from airflow_provider_vectorbackup.hooks import connection_form
 
 if TYPE_CHECKING:
+    from airflow_provider_vectorbackup.actions.sharing import SharedClient
     from airflow_provider_vectorbackup.hooks.connection import ConnectionSettings
-    from airflow_provider_vectorbackup.weaviate.async_client import AsyncWeaviateClient
     from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 
@@ -52,15 +54,20 @@ class WeaviateBackupHook(BaseHook):
 
         return WeaviateClient(self.settings.endpoint)
 
-    async def open_async_client(self) -> AsyncWeaviateClient:
-        """Return a client for triggers; use it as an asynchronous context manager."""
+    @asynccontextmanager
+    async def shared_client(self) -> AsyncIterator[SharedClient]:
+        """Yield the client that all triggers on this server share.
+
+        :raises VectorBackupError: the connection can't be used.
+        """
         from asgiref.sync import sync_to_async
 
-        from airflow_provider_vectorbackup.weaviate.async_client import AsyncWeaviateClient
+        from airflow_provider_vectorbackup.actions.sharing import shared_client
 
         # Reading a connection and masking its secrets block on Airflow's supervisor, which an event loop must not do.
         settings = await sync_to_async(lambda: self.settings)()
-        return AsyncWeaviateClient(settings.endpoint)
+        async with shared_client(settings.endpoint) as client:
+            yield client
 
     def backend(self, given: str | None) -> str:
         """Return the backend to use: the given one, else the connection's default.

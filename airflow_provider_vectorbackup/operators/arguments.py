@@ -88,15 +88,18 @@ def choice(argument: str, value: Any, kinds: type[E]) -> E:
         raise InvalidRequest(f"{argument} is {value!r}.", hint=f"Use one of {', '.join(kinds)}.") from None
 
 
-def seconds(argument: str, value: float | timedelta) -> float:
+def seconds(argument: str, value: float | timedelta, *, or_zero: bool = False) -> float:
     """Return a duration in seconds.
 
     :raises InvalidRequest: it is not above 0.
     """
     length = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(length, int | float) or isinstance(length, bool) or not 0 < length < math.inf:
-        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give seconds above 0, or a timedelta.")
-    return float(length)
+    is_number = isinstance(length, int | float) and not isinstance(length, bool)
+    if is_number and (0 < length < math.inf or (or_zero and length == 0)):
+        return float(length)
+    raise InvalidRequest(
+        f"{argument} is {value!r}.", hint=f"Give seconds above 0{', or 0' if or_zero else ''}, or a timedelta."
+    )
 
 
 def _decoded(argument: str, value: str, example: str) -> Any:

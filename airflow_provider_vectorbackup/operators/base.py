@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +14,19 @@ from typing import TYPE_CHECKING, Any
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
+from airflow_provider_vectorbackup.actions.memory import FollowedOperation, Memory, NoMemory
 from airflow_provider_vectorbackup.backups.ids import require_legal_id
-from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
+from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation, summary_of
+from airflow_provider_vectorbackup.backups.slot import SlotWait
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
-from airflow_provider_vectorbackup.compat import AirflowFailException, AirflowSkipException
-from airflow_provider_vectorbackup.exceptions import NothingToRestore, VectorBackupError
+from airflow_provider_vectorbackup.compat import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    memory_of,
+    triggers_have_on_kill,
+)
+from airflow_provider_vectorbackup.exceptions import NothingToRestore, OperationInProgress, VectorBackupError
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
 
@@ -24,11 +34,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_vectorbackup.backups.outcome import Outcome
-    from airflow_provider_vectorbackup.backups.polling import Watch
     from airflow_provider_vectorbackup.triggers.weaviate import WeaviateBackupTrigger, WeaviateRestoreTrigger
     from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
-DAY_SECONDS = 24 * 3600.0
 _DEFERRAL_MARGIN = timedelta(minutes=30)
 
 
@@ -76,6 +84,13 @@ class OnServer:
         )
 
 
+_INSISTENCE_SECONDS = 0.3
+
+
+class TaskKilled(BaseException):
+    """Unwinds a task that was told to end, whatever it is doing; no ``except Exception`` on the way holds it up."""
+
+
 class WeaviateOperationOperator(OnServer, BaseOperator):
     """Starts an operation on the server and follows it to its end, on the worker or on the triggerer.
 
@@ -89,7 +104,11 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
     :param wait_for_completion: whether to follow the operation to its end.
     :param deferrable: whether to wait on the triggerer instead of a worker.
     :param poll_interval: the longest time between two looks at the status, in seconds; the first ones are shorter.
-    :param timeout: how long to wait for the end, in seconds or as a timedelta.
+    :param timeout: how long to wait for the end, in seconds or as a timedelta; from the start on, over all tries.
+    :param slot_timeout: how long to wait until the server has done with another operation, in seconds or as a
+        timedelta; 0 to fail at once.
+    :param cancel_on_kill: whether the operation is canceled when this task is marked as failed or succeeded, cleared
+        or killed while it runs. On the triggerer from Airflow 3.3 on.
     :param multiple_outputs: whether each key of the result is an XCom too, for ``backup.output["uri"]``.
     """
 
@@ -108,6 +127,8 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
         deferrable: bool | None = None,
         poll_interval: float | timedelta = 10.0,
         timeout: float | timedelta = DAY_SECONDS,
+        slot_timeout: float | timedelta = 3600.0,
+        cancel_on_kill: bool = True,
         multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -122,12 +143,16 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
         self.deferrable = default_deferrable() if deferrable is None else deferrable
         self.poll_interval = poll_interval
         self.timeout = timeout
+        self.slot_timeout = slot_timeout
+        self.cancel_on_kill = cancel_on_kill
+        self._executing_thread: int | None = None
+        self._followed = FollowedOperation(NoMemory(), self.kind)
 
-    def begin(self, client: WeaviateClient, context: Context) -> Operation:
+    def begin(self, client: WeaviateClient, context: Context, memory: Memory) -> Operation:
         """Start the operation, or attach to it if an earlier try did."""
         raise NotImplementedError
 
-    def end(self, context: Context, outcome: Outcome) -> dict[str, Any]:
+    def end(self, client: WeaviateClient, outcome: Outcome, memory: Memory) -> dict[str, Any]:
         """Return the task's result, for both ways of waiting."""
         raise NotImplementedError
 
@@ -137,48 +162,137 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the operation (or attach to it), then return at once, defer, or wait."""
-        with airflow_errors():
-            interval, timeout = self._durations()
-            with self.hook.open_client() as client:
-                operation = self.begin(client, context)
-            context["ti"].xcom_push(key="backup_id", value=operation.address.backup_id)
-            if not self.wait_for_completion:
-                return summary_of(operation, None)
+        with self._cancelable(context), airflow_errors():
             now = time.time()
-            if self.deferrable:
-                self._defer(operation, now, now + timeout, interval)
-            return self.end(context, self._wait(operation, now, now + timeout, interval))
+            deadline = now + arguments.seconds("slot_timeout", self.slot_timeout, or_zero=True)
+            slot = SlotWait(self.kind, self.hook.backend(arguments.text(self.backend)), since=now, deadline=deadline)
+            return self._run(context, slot)
+
+    def execute_again(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Try again to start the operation, after a wait for the server's only slot."""
+        with self._cancelable(context), airflow_errors():
+            return self._run(context, SlotWait.from_json(event))
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """End the task with what the trigger found."""
         from airflow_provider_vectorbackup.backups.outcome import Outcome
 
-        with airflow_errors():
-            return self.end(context, Outcome.from_json(event))
+        outcome = Outcome.from_json(event)
+        if outcome.is_of_killed_try(time.time()):
+            self.log.warning(
+                "%s, which an earlier try had started, was canceled. Starting anew.", outcome.operation.name
+            )
+            return self.execute(context)
+        with airflow_errors(), self.hook.open_client() as client:
+            return self.end(client, outcome, memory_of(context))
 
-    def _durations(self) -> tuple[float, float]:
-        return arguments.seconds("poll_interval", self.poll_interval), arguments.seconds("timeout", self.timeout)
+    def on_kill(self) -> None:
+        """Cancel what this task started on the server, and look what became of it, for as long as Airflow lets it."""
+        if self._executing_thread == threading.get_ident():
+            # Called from a signal handler, in the midst of anything: unwind first, cancel then.
+            again = threading.Timer(_INSISTENCE_SECONDS, self._insist)
+            again.daemon = True
+            again.start()
+            raise TaskKilled
+        self._cancel_followed()
 
-    def _defer(self, operation: Operation, since: float, deadline: float, interval: float) -> None:
+    def _insist(self) -> None:
+        """Signal once more if the task goes on: an exception that is raised in a finalizer is lost."""
+        if thread := self._executing_thread:
+            signal.pthread_kill(thread, signal.SIGTERM)
+
+    def _run(self, context: Context, slot: SlotWait) -> dict[str, Any]:
+        interval = arguments.seconds("poll_interval", self.poll_interval)
+        while True:
+            operation = self._begin(context, slot)
+            context["ti"].xcom_push(key="backup_id", value=operation.address.backup_id)
+            if not self.wait_for_completion:
+                return summary_of(operation, None)
+            if self.deferrable:
+                self._defer(operation, interval)
+            outcome = self._wait(operation, interval)
+            self._followed.release()
+            if not outcome.is_of_killed_try(time.time()):
+                with self.hook.open_client() as client:
+                    return self.end(client, outcome, memory_of(context))
+            self._tell_killed_try(outcome)
+
+    def _tell_killed_try(self, outcome: Outcome) -> None:
+        self.log.warning(
+            "%s was canceled as an earlier try of this task was killed. Starting anew.", outcome.operation.name
+        )
+
+    def _begin(self, context: Context, slot: SlotWait) -> Operation:
+        """Start the operation, or attach to it; wait on the worker, or defer, while the server is busy."""
+        from airflow_provider_vectorbackup.actions.slot import wait_for_slot
+
+        while True:
+            try:
+                with self.hook.open_client() as client:
+                    return self._followed.follow(self.begin(client, context, self._followed))
+            except OperationInProgress as error:
+                slot = slot.blocked(error, time.time())
+            if slot.rounds == 1:
+                self.log.info("%s", slot.news)
+            if self.deferrable:
+                self._defer_to_slot(slot)
+            with self.hook.open_client() as client:
+                wait_for_slot(client, slot)
+
+    def _defer(self, operation: Operation, interval: float) -> None:
+        if self.cancel_on_kill and not triggers_have_on_kill():
+            self.log.warning(
+                "cancel_on_kill has no effect while this task is deferred: that takes Airflow 3.3. If it is marked as "
+                "failed or cleared, %s runs on; cancel it with WeaviateCancelBackupOperator.",
+                operation.name,
+            )
         trigger = self.trigger_class()(
             weaviate_conn_id=self.weaviate_conn_id,
             operation=operation.to_json(),
-            since=since,
-            deadline=deadline,
             poll_interval=interval,
+            cancel_on_kill=self.cancel_on_kill,
         )
         # The trigger ends by itself at the deadline, saying what is known; Airflow's own time-out is a safety net.
-        timeout = timedelta(seconds=deadline - since) + _DEFERRAL_MARGIN
+        timeout = timedelta(seconds=max(0.0, operation.deadline - time.time())) + _DEFERRAL_MARGIN
+        self._followed.release()
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
-    def _wait(self, operation: Operation, since: float, deadline: float, interval: float) -> Outcome:
+    def _defer_to_slot(self, slot: SlotWait) -> None:
+        from airflow_provider_vectorbackup.triggers.weaviate import WeaviateSlotTrigger
+
+        trigger = WeaviateSlotTrigger(weaviate_conn_id=self.weaviate_conn_id, slot=slot.to_json())
+        timeout = timedelta(seconds=max(0.0, slot.deadline - time.time())) + _DEFERRAL_MARGIN
+        self.defer(trigger=trigger, method_name="execute_again", timeout=timeout)
+
+    def _wait(self, operation: Operation, interval: float) -> Outcome:
         from airflow_provider_vectorbackup.actions.waiting import wait
         from airflow_provider_vectorbackup.backups.outcome import Outcome
-        from airflow_provider_vectorbackup.backups.polling import Watch
+        from airflow_provider_vectorbackup.backups.polling import watch_of
 
-        watch: Watch = Watch(operation.kind, operation.address, since=since, deadline=deadline, poll_interval=interval)
         try:
             with self.hook.open_client() as client:
-                return Outcome(operation, wait(client, watch, self.log.info))
+                return Outcome(operation, wait(client, watch_of(operation, interval), self.log.info))
         except VectorBackupError as error:
             return Outcome(operation, error=error)
+
+    @contextmanager
+    def _cancelable(self, context: Context) -> Iterator[None]:
+        """Cancel what was started on the server if the task is killed in there."""
+        self._followed = FollowedOperation(memory_of(context), self.kind)
+        self._executing_thread = threading.get_ident()
+        try:
+            yield
+        except TaskKilled:
+            self._executing_thread = None
+            self._cancel_followed()
+            raise AirflowException(f"Task {self.task_id!r} was killed.") from None
+        finally:
+            self._executing_thread = None
+
+    def _cancel_followed(self) -> None:
+        from airflow_provider_vectorbackup.actions.cancel import cancel_killed
+
+        started = self._followed.release()
+        if started and self.cancel_on_kill and self.wait_for_completion:
+            with self.hook.open_client() as client:
+                cancel_killed(client, started, self.log.warning)

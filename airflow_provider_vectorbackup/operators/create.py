@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.configuration import conf
 
+from airflow_provider_vectorbackup.actions.memory import Memory
 from airflow_provider_vectorbackup.backups.ids import default_id
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.status import OperationKind
-from airflow_provider_vectorbackup.compat import memory_of
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
 from airflow_provider_vectorbackup.operators import arguments
 from airflow_provider_vectorbackup.operators.base import WeaviateOperationOperator
@@ -96,19 +96,19 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
         self.inactive_tenants = inactive_tenants
         self.if_exists = if_exists
 
-    def begin(self, client: WeaviateClient, context: Context) -> Operation:
+    def begin(self, client: WeaviateClient, context: Context, memory: Memory) -> Operation:
         """Start the backup, or attach to it if an earlier try did."""
         from airflow_provider_vectorbackup.actions.backup import begin_backup
 
         run_started_at = getattr(context.get("dag_run"), "start_date", None)
-        return begin_backup(client, self._order(context), memory_of(context), run_started_at)
+        return begin_backup(client, self._order(context), memory, run_started_at)
 
-    def end(self, context: Context, outcome: Outcome) -> dict[str, Any]:
+    def end(self, client: WeaviateClient, outcome: Outcome, memory: Memory) -> dict[str, Any]:
         """Put back tenants that were activated for the backup, and return the result."""
         from airflow_provider_vectorbackup.actions.backup import finish_backup
+        from airflow_provider_vectorbackup.hooks.storage import open_store
 
-        with self.hook.open_client() as client:
-            return finish_backup(client, outcome, memory_of(context))
+        return finish_backup(client, outcome, memory, open_store)
 
     def trigger_class(self) -> type[WeaviateBackupTrigger]:
         """Return the trigger that waits for a backup."""
@@ -141,6 +141,7 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
             location=self.hook.location(address.backend, arguments.text(self.location)),
             if_exists=arguments.choice("if_exists", self.if_exists, IfExists),
             inactive_tenants=inactive,
+            timeout_seconds=arguments.seconds("timeout", self.timeout),
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_vectorbackup.actions.memory import Memory
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.status import OperationKind
-from airflow_provider_vectorbackup.compat import memory_of
 from airflow_provider_vectorbackup.operators import arguments
 from airflow_provider_vectorbackup.operators.base import WeaviateOperationOperator
 
@@ -91,17 +91,19 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         self.if_collection_exists = if_collection_exists
         self.allow_replace = allow_replace
 
-    def begin(self, client: WeaviateClient, context: Context) -> Operation:
+    def begin(self, client: WeaviateClient, context: Context, memory: Memory) -> Operation:
         """Start the restore, or attach to it if an earlier try did."""
         from airflow_provider_vectorbackup.actions.restore import begin_restore
+        from airflow_provider_vectorbackup.hooks.storage import open_store
 
-        return begin_restore(client, self._order(), memory_of(context))
+        return begin_restore(client, self._order(), memory, open_store)
 
-    def end(self, context: Context, outcome: Outcome) -> dict[str, Any]:
-        """Return the result."""
+    def end(self, client: WeaviateClient, outcome: Outcome, memory: Memory) -> dict[str, Any]:
+        """Make sure that the end is this restore's own, and return the result."""
         from airflow_provider_vectorbackup.actions.restore import finish_restore
+        from airflow_provider_vectorbackup.hooks.storage import open_store
 
-        return finish_restore(outcome, memory_of(context))
+        return finish_restore(client, outcome, memory, open_store)
 
     def trigger_class(self) -> type[WeaviateRestoreTrigger]:
         """Return the trigger that waits for a restore."""
@@ -128,4 +130,5 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
                 "if_collection_exists", self.if_collection_exists, IfCollectionExists
             ),
             allow_replace=arguments.flag("allow_replace", self.allow_replace),
+            timeout_seconds=arguments.seconds("timeout", self.timeout),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -86,9 +87,7 @@ class _OperationSensor(OnServer, BaseSensorOperator):
         watch = self._watch_of(operation)
         trigger = self.trigger_class()(
             weaviate_conn_id=self.weaviate_conn_id,
-            operation=operation.to_json(),
-            since=watch.since,
-            deadline=watch.deadline,
+            operation=replace(operation, since=watch.since, deadline=watch.deadline).to_json(),
             poll_interval=watch.poll_interval,
             wait_for_existence=True,
         )

@@ -34,9 +34,11 @@ class AsyncWeaviateClient:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._session: aiohttp.ClientSession | None = None
+        self._proxy: str | None = None
 
     async def __aenter__(self) -> Self:
         timeouts = self.endpoint.timeouts
+        self._proxy = _proxy_to(self.endpoint.base_url)
         self._session = aiohttp.ClientSession(
             headers=self.endpoint.headers,
             connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(ssl_context, self.endpoint)),
@@ -84,7 +86,7 @@ class AsyncWeaviateClient:
                     data=None if body is None else json.dumps(body),
                     headers={"Content-Type": "application/json"},
                     allow_redirects=False,
-                    proxy=_proxy_to(self.endpoint.base_url),
+                    proxy=self._proxy,
                 ) as response,
             ):
                 return HttpAnswer(response.status, await response.read())

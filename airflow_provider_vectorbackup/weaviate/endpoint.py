@@ -42,6 +42,11 @@ class Endpoint:
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What makes it another endpoint, hashable; holds secrets."""
+        return self.base_url, tuple(sorted(self.headers.items())), self.verify, self.timeouts, self.retries
+
     def url(self, path: str) -> str:
         """Return the URL of a path below ``/v1``."""
         return f"{self.base_url}/v1{path}"

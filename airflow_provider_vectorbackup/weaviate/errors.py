@@ -35,6 +35,7 @@ PASSING_CODES = frozenset({429, 502, 503, 504})
 _SUCCESS, _REDIRECT, _FAULT = 2, 3, 5
 """First digits of HTTP status codes."""
 
+_BLOCKING = re.compile(r"(?:backup|restoration) ([a-z0-9_-]+) already in progress")
 _LONGEST_MESSAGE = 1000
 _NOT_WEAVIATE = "Something else than Weaviate's REST API answers there: look at host and port of the connection."
 
@@ -49,7 +50,7 @@ class HttpAnswer:
 
 _BY_TEXT: tuple[tuple[str, type[WeaviateError], str], ...] = (
     (
-        r"already in progress",
+        r"already in progress|runtime-reindex in flight",
         OperationInProgress,
         "A server does one backup and one restore at a time; try again when it has ended.",
     ),
@@ -114,13 +115,16 @@ def error_of(call: Call[Any], answer: HttpAnswer) -> WeaviateError:
     kind, hint = _classify(code, text)
     if answer.body.lstrip().startswith(b"<") and not issubclass(kind, ServerFault):
         kind, hint = UnexpectedAnswer, _NOT_WEAVIATE
-    return kind(
+    error = kind(
         f"Weaviate answered {code} to {call.method} {call.path}: {text.rstrip('. ') or 'nothing else'}.",
         hint=hint,
         backup_id=call.backup_id,
         status_code=code,
         may_have_started=call.method == "POST" and code // 100 == _FAULT,
     )
+    if isinstance(error, OperationInProgress) and (found := _BLOCKING.search(text)):
+        error.blocking_id = found[1]
+    return error
 
 
 def seconds_before_repeat(call: Call[Any], error: WeaviateError, attempt: int, retries: Retries) -> float | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_vectorbackup.actions import cancel, lost_answers, waiting
+from airflow_provider_vectorbackup.backups import polling, slot
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from airflow_provider_vectorbackup.weaviate.endpoint import Endpoint, Retries
@@ -27,6 +29,19 @@ class TaskMemory:
 
     def delete(self, key: str) -> None:
         self.kept.pop(key, None)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a stand-in to settle."""
+    monkeypatch.setattr(waiting, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "REASON_SECONDS", 0.01)
+    monkeypatch.setattr(lost_answers, "LOST_ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(lost_answers, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(slot, "_FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(cancel, "APPEARANCE_SECONDS", 0.2)
+    monkeypatch.setattr(cancel, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(polling, "FIRST_INTERVAL_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_vectorbackup.actions.backup import BackupOrder, begin_backup
-from airflow_provider_vectorbackup.actions.memory import NoMemory
-from airflow_provider_vectorbackup.backups.operation import Operation
+from airflow_provider_vectorbackup.actions.memory import NoMemory, Remembered, Stage, recall
+from airflow_provider_vectorbackup.backups.status import OperationKind
 from airflow_provider_vectorbackup.exceptions import (
     InvalidRequest,
     OperationInProgress,
@@ -45,7 +45,7 @@ class TestStart:
         assert operation.collections == ALL
         assert (operation.bucket, operation.path, operation.server_path) == ("backups", None, "s3://backups/x1")
         assert (operation.server_version, operation.attempts) == ("1.39.2", 1)
-        assert Operation.from_json(memory.get("backup")) == operation
+        assert recall(memory, OperationKind.BACKUP) == Remembered(operation, Stage.ACCEPTED)
 
     @pytest.mark.parametrize(
         ("fields", "sent"),

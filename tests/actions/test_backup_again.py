@@ -1,14 +1,22 @@
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_vectorbackup.actions.backup import BackupOrder, IfExists, begin_backup
+from airflow_provider_vectorbackup.actions.backup import BackupOrder, IfExists, begin_backup, finish_backup
 from airflow_provider_vectorbackup.actions.memory import NoMemory
+from airflow_provider_vectorbackup.backups.outcome import Outcome
+from airflow_provider_vectorbackup.backups.status import OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import (
     AlreadyExists,
+    OperationFailed,
+    OperationInProgress,
+    OperationTimedOut,
     PreflightFailed,
+    Rejected,
     SelectionMismatch,
     ServerFault,
     UnexpectedAnswer,
@@ -19,6 +27,8 @@ from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from tests.actions.conftest import TaskMemory
 from tests.actions.orders import ALL, CREATE, RUN_STARTED, order
+
+BACKUP = OperationKind.BACKUP
 
 
 def assert_refused(
@@ -37,7 +47,9 @@ class TestAttach:
     ) -> None:
         server.running_polls = None
         first = begin_backup(client, order(), memory, RUN_STARTED)
-        assert begin_backup(client, order(), memory, RUN_STARTED) == first
+        again = begin_backup(client, order(), memory, RUN_STARTED)
+        assert replace(again, attached_at=None) == first
+        assert again.attached_at is not None
         assert len(server.sent("POST", CREATE)) == 1
 
     def test_to_the_finished_one(self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory) -> None:
@@ -49,7 +61,7 @@ class TestAttach:
     def test_while_a_node_is_ill(self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory) -> None:
         first = begin_backup(client, order(), memory, RUN_STARTED)
         server.nodes["node1"] = "UNHEALTHY"
-        assert begin_backup(client, order(), memory, RUN_STARTED) == first
+        assert begin_backup(client, order(), memory, RUN_STARTED).address == first.address
 
     def test_without_a_memory_by_the_time_of_its_start(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         """Airflow below 3.3 keeps nothing over tries."""
@@ -103,7 +115,7 @@ class TestSpentIds:
     ) -> None:
         server.add_backup("x1", status="FAILED")
         first = begin_backup(client, order(), memory, RUN_STARTED)
-        assert begin_backup(client, order(), memory, RUN_STARTED) == first
+        assert begin_backup(client, order(), memory, RUN_STARTED).address == first.address
         assert begin_backup(client, order(), NoMemory(), RUN_STARTED).address == first.address
         assert len(server.sent("POST", CREATE)) == 1
 
@@ -112,8 +124,71 @@ class TestSpentIds:
             server.add_backup("x1" if number < 2 else f"x1-a{number}", status="FAILED")
         assert_refused(client, server, order(), PreflightFailed, "50 ids from 'x1' on are spent")
 
+    def test_a_failed_one_that_the_server_forgot_stays_failed(
+        self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory
+    ) -> None:
+        """Trap 10: a FAILED in the server's memory only; after its restart, the status is STARTED for ever."""
+        server.running_polls = None
+        first = begin_backup(client, order(), memory, RUN_STARTED)
+        with pytest.raises(OperationFailed):
+            finish_backup(client, Outcome(first, OperationStatus(BACKUP, Status.FAILED, "disk full")), memory)
+        server.crash()
+        assert begin_backup(client, order(), memory, RUN_STARTED).address.backup_id == "x1-a2"
+
+    def test_a_refused_request_does_not_make_the_id_ours(
+        self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory
+    ) -> None:
+        server.fail_next("POST", CREATE, status=422)
+        with pytest.raises(Rejected):
+            begin_backup(client, order(), memory, RUN_STARTED)
+        server.add_backup("x1", ALL, started_at=RUN_STARTED - timedelta(days=1))
+        with pytest.raises(AlreadyExists):
+            begin_backup(client, order(), memory, RUN_STARTED)
+
+
+class TestDeadline:
+    def test_is_one_for_all_tries(self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory) -> None:
+        server.running_polls = None
+        first = begin_backup(client, order(timeout_seconds=100), memory, RUN_STARTED)
+        assert first.deadline == pytest.approx(time.time() + 100, abs=10)
+        assert begin_backup(client, order(timeout_seconds=999), memory, RUN_STARTED).deadline == first.deadline
+
+    def test_without_a_memory_counts_from_the_start_of_the_backup(
+        self, client: WeaviateClient, server: WeaviateStandIn
+    ) -> None:
+        started_at = RUN_STARTED + timedelta(seconds=5)
+        server.add_backup("x1", ALL, status="STARTED", started_at=started_at)
+        found = begin_backup(client, order(timeout_seconds=100), NoMemory(), RUN_STARTED)
+        assert found.deadline == pytest.approx(started_at.timestamp() + 100, abs=0.01)
+
+    def test_that_was_told_is_another_for_whoever_clears_the_task(
+        self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory
+    ) -> None:
+        server.running_polls = None
+        first = begin_backup(client, order(timeout_seconds=0.01), memory, RUN_STARTED)
+        with pytest.raises(OperationTimedOut, match="Nodes: node1 HEALTHY"):
+            finish_backup(client, Outcome(first, error=OperationTimedOut("It did not end.")), memory)
+        again = begin_backup(client, order(timeout_seconds=100), memory, RUN_STARTED)
+        assert again.deadline == pytest.approx(time.time() + 100, abs=10)
+        assert len(server.sent("POST", CREATE)) == 1
+
 
 class TestLostAnswer:
+    def test_of_a_server_that_takes_its_time(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
+        """The connection is cut while the server still checks its storage: the backup shows up some looks later."""
+        server.drop_next("POST", CREATE, handled=True)
+        begun = {"error": [{"message": "metadata not found"}]}
+        server.fail_next("GET", "/backups/s3/x1", status=404, body=begun, times=3)
+        assert begin_backup(client, order(), NoMemory(), RUN_STARTED).collections == ALL
+        assert len(server.sent("POST", CREATE)) == 1
+
+    def test_that_says_our_own_backup_is_in_progress(
+        self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory
+    ) -> None:
+        busy = {"error": [{"message": "backup x1 already in progress"}]}
+        server.fail_next("POST", CREATE, status=422, body=busy, handled=True)
+        assert begin_backup(client, order(), memory, RUN_STARTED).address.backup_id == "x1"
+
     def test_that_was_done_is_followed(
         self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory
     ) -> None:
@@ -168,8 +243,24 @@ class TestLostAnswer:
     def test_of_a_chosen_id_that_somebody_took_meanwhile(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
         taken = {"error": [{"message": 'backup "x1" already exists at "s3://backups/x1"'}]}
         server.fail_next("POST", CREATE, status=422, body=taken, handled=True)
-        with pytest.raises(AlreadyExists):
-            begin_backup(client, order(id_is_chosen=True), NoMemory(), RUN_STARTED)
+        later = datetime.now(UTC) + timedelta(seconds=10)
+        with pytest.raises(AlreadyExists, match="this run, which began"):
+            begin_backup(client, order(id_is_chosen=True), NoMemory(), later)
+
+
+class TestOtherPlaces:
+    """Trap 11: while a backup runs, the server answers for its id, whatever backend, bucket and path are asked for."""
+
+    @pytest.mark.parametrize("path", ["s3://elsewhere/x1", "s3://backups/deeper/x1", "gs://backups/x1", "/backups/x1"])
+    def test_a_running_one_elsewhere_is_not_ours(
+        self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory, path: str
+    ) -> None:
+        running = {"id": "x1", "backend": "s3", "status": "STARTED", "path": path}
+        server.fail_next("GET", "/backups/s3/x1", status=200, body=running)
+        with pytest.raises(OperationInProgress, match=f"same id 'x1' is running at {path}") as caught:
+            begin_backup(client, order(), memory, RUN_STARTED)
+        assert caught.value.blocking_id == "x1"
+        assert server.sent("POST", CREATE) == []
 
 
 class TestSelection:

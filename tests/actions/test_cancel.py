@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from airflow_provider_vectorbackup.actions import cancel as cancel_module
 from airflow_provider_vectorbackup.actions.cancel import cancel
 from airflow_provider_vectorbackup.backups.polling import Watch
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
@@ -23,11 +22,6 @@ from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 BACKUP, RESTORE = OperationKind.BACKUP, OperationKind.RESTORE
 ADDRESS = BackupAddress("s3", "x1")
-
-
-@pytest.fixture(autouse=True)
-def quick_to_settle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancel_module, "SETTLE_SECONDS", 0.01)
 
 
 def watch(kind: OperationKind = BACKUP, timeout: float = 30.0) -> Watch:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -246,7 +247,9 @@ class TestAttach:
     def test_to_the_running_one(self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory) -> None:
         server.running_polls = None
         first = begin_restore(client, order(), memory)
-        assert begin_restore(client, order(), memory) == first
+        again = begin_restore(client, order(), memory)
+        assert replace(again, attached_at=None) == first
+        assert again.attached_at is not None
         assert len(server.sent("POST", RESTORE)) == 1
 
     def test_to_the_finished_one(self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory) -> None:
@@ -294,16 +297,17 @@ class TestAttach:
         operation = begin_restore(client, order(), memory)
         server.finish()
         done = OperationStatus(OperationKind.RESTORE, Status.SUCCESS)
-        assert finish_restore(Outcome(operation, done), memory)["status"] == "SUCCESS"
+        assert finish_restore(client, Outcome(operation, done), memory)["status"] == "SUCCESS"
         with pytest.raises(PreflightFailed, match="In the way"):
             begin_restore(client, order(), memory)
 
-    def test_a_failed_task_does_not(self, client: WeaviateClient, memory: TaskMemory) -> None:
+    def test_a_failed_task_does_not(self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory) -> None:
         operation = begin_restore(client, order(), memory)
+        server.finish("FAILED", "disk full")
         failed = OperationStatus(OperationKind.RESTORE, Status.FAILED, "disk full")
         with pytest.raises(OperationFailed):
-            finish_restore(Outcome(operation, failed), memory)
-        assert memory.get("restore")["attempts"] == 1
+            finish_restore(client, Outcome(operation, failed), memory)
+        assert begin_restore(client, order(), memory).attempts == 2
 
 
 class TestLostAnswer:

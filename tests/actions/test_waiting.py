@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 
 from airflow_provider_vectorbackup.actions import waiting
+from airflow_provider_vectorbackup.actions.sharing import shared_client
 from airflow_provider_vectorbackup.actions.waiting import look, wait, wait_async
 from airflow_provider_vectorbackup.backups.polling import Again, Ended, GaveUp, Watch
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import OperationLost, OperationTimedOut, Unauthenticated
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate import calls
-from airflow_provider_vectorbackup.weaviate.async_client import AsyncWeaviateClient
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from airflow_provider_vectorbackup.weaviate.endpoint import Endpoint, Retries
 
@@ -36,7 +36,7 @@ def _wait_async(server: WeaviateStandIn, watch: Watch) -> tuple[OperationStatus,
     said: list[str] = []
 
     async def waited() -> OperationStatus:
-        async with AsyncWeaviateClient(_endpoint(server)) as client:
+        async with shared_client(_endpoint(server)) as client:
             return await wait_async(client, watch, said.append)
 
     return asyncio.run(waited()), said

@@ -83,4 +83,22 @@ def test_restore_that_nobody_canceled_is_mostly_damaged(error: str, damaged: boo
     operation = Operation(OperationKind.RESTORE, ADDRESS)
     with pytest.raises(OperationCanceled) as caught:
         require_success(operation, OperationStatus(OperationKind.RESTORE, Status.CANCELED, error))
-    assert ("missing or damaged" in caught.value.hint) is damaged
+    assert ("missing or damaged" in caught.value.message) is damaged
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error", "attached_at", "expected"),
+    [
+        (OperationKind.BACKUP, Status.CANCELED, "context canceled", 1000.0, True),
+        (OperationKind.RESTORE, Status.CANCELED, "restore canceled by user", 1000.0, True),
+        (OperationKind.RESTORE, Status.CANCELED, "restore cancelled: write files", 1000.0, False),
+        (OperationKind.BACKUP, Status.FAILED, "disk full", 1000.0, False),
+        (OperationKind.BACKUP, Status.CANCELED, "by somebody, later", 900.0, False),
+        (OperationKind.BACKUP, Status.CANCELED, "of this try's own", None, False),
+    ],
+)
+def test_cancellation_by_a_killed_try(
+    kind: OperationKind, status: Status, error: str, attached_at: float | None, expected: bool
+) -> None:
+    outcome = Outcome(Operation(kind, ADDRESS, attached_at=attached_at), OperationStatus(kind, status, error))
+    assert outcome.is_of_killed_try(1030.0) is expected

@@ -74,6 +74,24 @@ class TestStatus:
         assert decision.error.backup_id == "x1"
         assert str(decision.error).startswith("Backup 'x1' on s3 did not end before 2027-01-15 08:16:40 UTC: STARTED")
 
+    def test_time_out_says_since_when_nothing_changed(self) -> None:
+        state = judged(STARTED, after=100.0).watch
+        for after in (500.0, 1000.0):
+            verdict = judge(state, STARTED, START + after)
+            state = verdict.watch
+        assert isinstance(verdict.decision, GaveUp)
+        assert "STARTED after 1000 s, with no change seen since 2027-01-15 08:01:40 UTC" in str(verdict.decision.error)
+
+    def test_canceling_without_an_end_is_given_up(self) -> None:
+        """Trap 4: whoever was canceling died, and the state stands for ever."""
+        canceling = status(Status.CANCELLING)
+        state = judged(canceling, after=1.0, fault_tolerance=60.0).watch
+        assert isinstance(judge(state, canceling, START + 61).decision, Again)
+        decision = judge(state, canceling, START + 62).decision
+        assert isinstance(decision, GaveUp)
+        assert isinstance(decision.error, OperationLost)
+        assert "Delete the object x1/restore_config.json" in decision.error.hint
+
 
 class TestFaults:
     @pytest.mark.parametrize("kind", [NotFound, ServerFault, Unreachable, OperationInProgress])

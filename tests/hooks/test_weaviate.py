@@ -26,7 +26,7 @@ def test_client(hook: WeaviateBackupHook) -> None:
 
 def test_asynchronous_client(hook: WeaviateBackupHook) -> None:
     async def version() -> str:
-        async with await hook.open_async_client() as client:
+        async with hook.shared_client() as client:
             return (await client.send(calls.read_meta())).version
 
     assert asyncio.run(version()) == "1.39.2"

@@ -3,7 +3,10 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
-from tests.operators.contexts import TaskRun
+from tests.actions.conftest import quick
+from tests.operators.contexts import Log, TaskRun
+
+__all__ = ["quick"]
 
 
 @pytest.fixture
@@ -20,3 +23,15 @@ def server(weaviate_stand_in: WeaviateStandIn, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def run() -> TaskRun:
     return TaskRun()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Log:
+    """What a user reads in the log: Airflow's loggers of tasks write to the output, others to Python's logging."""
+    seen: list[str] = []
+
+    def text() -> str:
+        seen.append(capsys.readouterr().out)
+        return "".join([*seen, caplog.text])
+
+    return text

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.operators.conftest import run, server
+from tests.operators.conftest import quick, run, server
 
-__all__ = ["run", "server"]
+__all__ = ["quick", "run", "server"]

@@ -5,17 +5,52 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 from tests.services.airflow_api import AirflowApi
 from tests.services.loopback import ADDRESS, free_ports, session
-from tests.services.process import ServiceProcess, running
+from tests.services.process import ServiceProcess, running, wait_until
 
 _READY_SECONDS = 180.0
+_KILL_SECONDS = 10.0
 _PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 _USER = "admin"
+
+
+@dataclass(frozen=True)
+class Triggerer:
+    """What runs the triggers of a running Airflow. It can crash, and another one can take its place."""
+
+    url: str
+    standalone: ServiceProcess
+    successor: ServiceProcess
+    """The one that is started once Airflow's own has crashed."""
+
+    def kill(self) -> None:
+        """Let it crash, with all that it started: SIGKILL. Raises RuntimeError if there is none."""
+        if self.successor.running:
+            self.successor.kill()
+            return
+        parts = psutil.Process(self.standalone.pid).children()
+        roots = [part for part in parts if _is_alive(part) and part.cmdline()[-1:] == ["triggerer"]]
+        if not roots:
+            raise RuntimeError("there is no triggerer to kill")
+        doomed = [process for root in roots for process in (root, *root.children(recursive=True))]
+        for process in doomed:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        wait_until(lambda: not any(map(_is_alive, doomed)), _KILL_SECONDS, "end of the triggerer")
+
+    def start(self) -> None:
+        """Start another one with the same settings and wait until it beats; raises ServiceFailed."""
+        since = datetime.now(UTC)
+        self.successor.start(lambda: _last_beat(self.url) > since, _READY_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -29,6 +64,7 @@ class Airflow:
     log_path: Path
     pid: int
     api: AirflowApi
+    triggerer: Triggerer
 
 
 @contextmanager
@@ -50,10 +86,16 @@ def airflow_standalone(
         "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_logs),
         "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_logs),
     }
-    argv = [sys.executable, "-m", "airflow", "standalone"]
-    process = ServiceProcess("airflow", argv, workdir / "airflow.log", settings | dict(env or {}), cwd=home)
+    settings |= env or {}
+    argv = [sys.executable, "-m", "airflow"]
+    process = ServiceProcess("airflow", [*argv, "standalone"], workdir / "airflow.log", settings, cwd=home)
+    successor = ServiceProcess("triggerer", [*argv, "triggerer"], workdir / "triggerer.log", settings, cwd=home)
+    triggerer = Triggerer(url, process, successor)
     with running(process, lambda: _is_healthy(url), _READY_SECONDS), AirflowApi(url, _USER, password) as api:
-        yield Airflow(url, _USER, password, home, process.log_path, process.pid, api)
+        try:
+            yield Airflow(url, _USER, password, home, process.log_path, process.pid, api, triggerer)
+        finally:
+            successor.stop()
 
 
 def _settings(home: Path, port: int, dags_folder: Path, parallelism: int) -> dict[str, str]:
@@ -79,6 +121,24 @@ def _settings(home: Path, port: int, dags_folder: Path, parallelism: int) -> dic
 
 
 def _is_healthy(url: str) -> bool:
+    health = _health(url)
+    return all(health.get(part, {}).get("status") == "healthy" for part in _PARTS)
+
+
+def _last_beat(url: str) -> datetime:
+    beat = _health(url).get("triggerer", {}).get("latest_triggerer_heartbeat")
+    return datetime.fromisoformat(beat) if beat else datetime.min.replace(tzinfo=UTC)
+
+
+def _health(url: str) -> dict[str, Any]:
+    """Return what Airflow says of its parts, nothing as long as it can't."""
     with session() as direct:
         answer = direct.get(f"{url}/api/v2/monitor/health", timeout=5)
-    return answer.ok and all(answer.json()[part]["status"] == "healthy" for part in _PARTS)
+    return dict(answer.json()) if answer.ok else {}
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Tell whether it runs; standalone reaps none of its parts."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False

@@ -70,6 +70,15 @@ class AirflowApi:
         """As Airflow describes them, in no particular order; mapped ones carry `map_index` >= 0."""
         return list(self.call("GET", f"{_run(dag_id, run_id)}/taskInstances", limit=1000)["task_instances"])
 
+    def mark_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Mark a task of a run as failed, as a user does in the UI; one that runs is ended."""
+        self.call("PATCH", f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id)}", {"new_state": "failed"})
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task of a run, in whatever state it is, so that it runs anew; one that runs is ended before."""
+        body = {"dry_run": False, "only_failed": False, "dag_run_id": run_id, "task_ids": [task_id]}
+        self.call("POST", f"/dags/{quote(dag_id)}/clearTaskInstances", body)
+
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1) -> Any:
         """Return what the task pushed, as Python data."""
         path = f"{_run(dag_id, run_id)}/taskInstances/{quote(task_id)}/xcomEntries/{quote(key)}"

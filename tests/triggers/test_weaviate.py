@@ -19,9 +19,9 @@ def trigger(kind: type[Trigger] = WeaviateBackupTrigger, timeout: float = 30.0, 
     now = time.time()
     fields: dict[str, Any] = {
         "weaviate_conn_id": "weaviate_default",
-        "operation": Operation(kind.kind, BackupAddress("s3", "x1"), collections=("Article",)).to_json(),
-        "since": now,
-        "deadline": now + timeout,
+        "operation": Operation(
+            kind.kind, BackupAddress("s3", "x1"), collections=("Article",), since=now, deadline=now + timeout
+        ).to_json(),
         "poll_interval": 0.01,
     }
     return kind(**(fields | changes))

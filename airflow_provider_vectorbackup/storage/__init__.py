@@ -1,0 +1,1 @@
+"""What lies in a location: one file a provider, all behind the protocol in ``store``."""
