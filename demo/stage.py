@@ -80,7 +80,7 @@ def start_airflow(stack: ExitStack, folder: Path, servers: Servers) -> Airflow:
     env = {
         f"AIRFLOW_CONN_{SOURCE_CONN_ID.upper()}": _weaviate_connection(servers.source),
         f"AIRFLOW_CONN_{TARGET_CONN_ID.upper()}": _weaviate_connection(servers.target),
-        "AIRFLOW_CONN_AWS_DEFAULT": _aws_connection(servers.store.settings),
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(servers.store.settings.airflow_connection),
     }
     return stack.enter_context(airflow_standalone(folder, dags_folder=_DAGS_FOLDER, env=env))
 
@@ -88,8 +88,3 @@ def start_airflow(stack: ExitStack, folder: Path, servers: Servers) -> Airflow:
 def _weaviate_connection(node: WeaviateNode) -> str:
     extra = {"default_backend": "s3", "s3_location": LOCATION}
     return json.dumps({"conn_type": "weaviate_backup", "host": ADDRESS, "port": node.port, "extra": extra})
-
-
-def _aws_connection(s3: S3Settings) -> str:
-    extra = {"endpoint_url": s3.url, "region_name": s3.region}
-    return json.dumps({"conn_type": "aws", "login": s3.access_key, "password": s3.secret_key, "extra": extra})

@@ -179,9 +179,7 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
 
         outcome = Outcome.from_json(event)
         if outcome.is_of_killed_try(time.time()):
-            self.log.warning(
-                "%s, which an earlier try had started, was canceled. Starting anew.", outcome.operation.name
-            )
+            self._tell_killed_try(outcome)
             return self.execute(context)
         with airflow_errors(), self.hook.open_client() as client:
             return self.end(client, outcome, memory_of(context))

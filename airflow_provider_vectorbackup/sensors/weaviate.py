@@ -114,10 +114,14 @@ class _OperationSensor(OnServer, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """End the sensor with what the trigger found."""
+        from airflow_provider_vectorbackup.actions.evidence import explained
         from airflow_provider_vectorbackup.backups.outcome import Outcome
+        from airflow_provider_vectorbackup.hooks.storage import open_store
 
         outcome = Outcome.from_json(event)
         if isinstance(outcome.error, OperationTimedOut):
+            with self.hook.open_client() as client:
+                outcome = explained(client, open_store, outcome)
             raise (AirflowSkipException if self.soft_fail else AirflowSensorTimeout)(str(outcome.error))
         with airflow_errors():
             return self._end(outcome)

@@ -76,6 +76,7 @@ def lab(services_folder: Path, minio: S3Settings, airflow_db: Path) -> Iterator[
             extra = {"default_backend": "s3", "s3_location": location}
             fields = {"conn_type": "weaviate_backup", "host": node.host, "port": node.port, "extra": extra}
             os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(fields)
+        os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = json.dumps(minio.airflow_connection)
         yield Lab(nodes[0], nodes[1], minio, counts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,9 @@ def airflow(lab: Lab, services_folder: Path) -> Iterator[Airflow]:
                 "extra": f'{{"default_backend": "s3", "s3_location": "{location}", "http_secure": false}}',
             }
             airflow.api.call("POST", "/connections", connection)
+        store = lab.s3.airflow_connection
+        store |= {"connection_id": "aws_default", "extra": json.dumps(store["extra"])}
+        airflow.api.call("POST", "/connections", store)
         yield airflow
 
 

@@ -85,14 +85,7 @@ def mortal(mortal_server: Mortal, minio: S3Settings, monkeypatch: pytest.MonkeyP
         port=node.port,
         extra={"default_backend": "s3", "s3_location": location},
     )
-    set_connection(
-        monkeypatch,
-        "mortal_store",
-        conn_type="aws",
-        login=minio.access_key,
-        password=minio.secret_key,
-        extra={"endpoint_url": minio.url, "region_name": minio.region},
-    )
+    set_connection(monkeypatch, "mortal_store", **minio.airflow_connection)
     mortal_server.line.mode = SLOW_UPLOADS
     yield mortal_server
     mortal_server.line.mode = "ok"

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import boto3
 
@@ -38,6 +39,12 @@ class S3Settings:
     def url(self) -> str:
         """The endpoint as SDKs want it."""
         return f"http://{self.endpoint}"
+
+    @property
+    def airflow_connection(self) -> dict[str, Any]:
+        """The fields of an Airflow connection to it."""
+        extra = {"endpoint_url": self.url, "region_name": self.region}
+        return {"conn_type": "aws", "login": self.access_key, "password": self.secret_key, "extra": extra}
 
     def create_bucket(self, name: str) -> None:
         """Make a bucket; raises botocore's ClientError, also if it is there already."""
