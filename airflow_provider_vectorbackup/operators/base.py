@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
-from airflow_provider_vectorbackup.actions.memory import FollowedOperation, Memory, NoMemory
+from airflow_provider_vectorbackup.actions.memory import FollowedOperation, Memory
 from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation, summary_of
 from airflow_provider_vectorbackup.backups.slot import SlotWait
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
 from airflow_provider_vectorbackup.compat import (
-    AirflowException,
     AirflowFailException,
     AirflowSkipException,
     memory_of,
@@ -29,6 +26,7 @@ from airflow_provider_vectorbackup.compat import (
 from airflow_provider_vectorbackup.exceptions import NothingToRestore, OperationInProgress, VectorBackupError
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
+from airflow_provider_vectorbackup.operators.killing import CancelsWhenKilled
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -84,14 +82,7 @@ class OnServer:
         )
 
 
-_INSISTENCE_SECONDS = 0.3
-
-
-class TaskKilled(BaseException):
-    """Unwinds a task that was told to end, whatever it is doing; no ``except Exception`` on the way holds it up."""
-
-
-class WeaviateOperationOperator(OnServer, BaseOperator):
+class WeaviateOperationOperator(CancelsWhenKilled, OnServer, BaseOperator):
     """Starts an operation on the server and follows it to its end, on the worker or on the triggerer.
 
     :param weaviate_conn_id: the connection, of type ``weaviate_backup`` or ``weaviate``.
@@ -145,8 +136,6 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
         self.timeout = timeout
         self.slot_timeout = slot_timeout
         self.cancel_on_kill = cancel_on_kill
-        self._executing_thread: int | None = None
-        self._followed = FollowedOperation(NoMemory(), self.kind)
 
     def begin(self, client: WeaviateClient, context: Context, memory: Memory) -> Operation:
         """Start the operation, or attach to it if an earlier try did."""
@@ -162,16 +151,16 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the operation (or attach to it), then return at once, defer, or wait."""
-        with self._cancelable(context), airflow_errors():
+        with self.cancelable(memory_of(context)) as followed, airflow_errors():
             now = time.time()
             deadline = now + arguments.seconds("slot_timeout", self.slot_timeout, or_zero=True)
             slot = SlotWait(self.kind, self.hook.backend(arguments.text(self.backend)), since=now, deadline=deadline)
-            return self._run(context, slot)
+            return self._run(context, slot, followed)
 
     def execute_again(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Try again to start the operation, after a wait for the server's only slot."""
-        with self._cancelable(context), airflow_errors():
-            return self._run(context, SlotWait.from_json(event))
+        with self.cancelable(memory_of(context)) as followed, airflow_errors():
+            return self._run(context, SlotWait.from_json(event), followed)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """End the task with what the trigger found."""
@@ -184,32 +173,18 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
         with airflow_errors(), self.hook.open_client() as client:
             return self.end(client, outcome, memory_of(context))
 
-    def on_kill(self) -> None:
-        """Cancel what this task started on the server, and look what became of it, for as long as Airflow lets it."""
-        if self._executing_thread == threading.get_ident():
-            # Called from a signal handler, in the midst of anything: unwind first, cancel then.
-            again = threading.Timer(_INSISTENCE_SECONDS, self._insist)
-            again.daemon = True
-            again.start()
-            raise TaskKilled
-        self._cancel_followed()
-
-    def _insist(self) -> None:
-        """Signal once more if the task goes on: an exception that is raised in a finalizer is lost."""
-        if thread := self._executing_thread:
-            signal.pthread_kill(thread, signal.SIGTERM)
-
-    def _run(self, context: Context, slot: SlotWait) -> dict[str, Any]:
+    def _run(self, context: Context, slot: SlotWait, followed: FollowedOperation) -> dict[str, Any]:
         interval = arguments.seconds("poll_interval", self.poll_interval)
         while True:
-            operation = self._begin(context, slot)
+            operation = self._begin(context, slot, followed)
             context["ti"].xcom_push(key="backup_id", value=operation.address.backup_id)
             if not self.wait_for_completion:
                 return summary_of(operation, None)
             if self.deferrable:
+                followed.release()
                 self._defer(operation, interval)
             outcome = self._wait(operation, interval)
-            self._followed.release()
+            followed.release()
             if not outcome.is_of_killed_try(time.time()):
                 with self.hook.open_client() as client:
                     return self.end(client, outcome, memory_of(context))
@@ -220,14 +195,14 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
             "%s was canceled as an earlier try of this task was killed. Starting anew.", outcome.operation.name
         )
 
-    def _begin(self, context: Context, slot: SlotWait) -> Operation:
+    def _begin(self, context: Context, slot: SlotWait, followed: FollowedOperation) -> Operation:
         """Start the operation, or attach to it; wait on the worker, or defer, while the server is busy."""
         from airflow_provider_vectorbackup.actions.slot import wait_for_slot
 
         while True:
             try:
                 with self.hook.open_client() as client:
-                    return self._followed.follow(self.begin(client, context, self._followed))
+                    return followed.follow(self.begin(client, context, followed))
             except OperationInProgress as error:
                 slot = slot.blocked(error, time.time())
             if slot.rounds == 1:
@@ -252,7 +227,6 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
         )
         # The trigger ends by itself at the deadline, saying what is known; Airflow's own time-out is a safety net.
         timeout = timedelta(seconds=max(0.0, operation.deadline - time.time())) + _DEFERRAL_MARGIN
-        self._followed.release()
         self.defer(trigger=trigger, method_name="execute_complete", timeout=timeout)
 
     def _defer_to_slot(self, slot: SlotWait) -> None:
@@ -272,25 +246,3 @@ class WeaviateOperationOperator(OnServer, BaseOperator):
                 return Outcome(operation, wait(client, watch_of(operation, interval), self.log.info))
         except VectorBackupError as error:
             return Outcome(operation, error=error)
-
-    @contextmanager
-    def _cancelable(self, context: Context) -> Iterator[None]:
-        """Cancel what was started on the server if the task is killed in there."""
-        self._followed = FollowedOperation(memory_of(context), self.kind)
-        self._executing_thread = threading.get_ident()
-        try:
-            yield
-        except TaskKilled:
-            self._executing_thread = None
-            self._cancel_followed()
-            raise AirflowException(f"Task {self.task_id!r} was killed.") from None
-        finally:
-            self._executing_thread = None
-
-    def _cancel_followed(self) -> None:
-        from airflow_provider_vectorbackup.actions.cancel import cancel_killed
-
-        started = self._followed.release()
-        if started and self.cancel_on_kill and self.wait_for_completion:
-            with self.hook.open_client() as client:
-                cancel_killed(client, started, self.log.warning)
