@@ -2,7 +2,8 @@
 
 One task: it checks the server, starts the backup under an id that belongs to this Dag run alone, and waits for its end
 on the triggerer, where a wait occupies no worker. A retry follows the backup that an earlier try started; only if that
-one failed does it start another, under the same id with `-a2`, `-a3`, … at its end.
+one failed does it start another, under the same id with `-a2`, `-a3`, … at its end. While the server is busy with
+somebody else's backup, the task waits. Whoever marks the task as failed or clears it cancels the backup on the server.
 
 **Scheduled runs** take the defaults of the form. There is no catch-up: a backup of yesterday can't be made today. At
 most one run is active, because a server makes one backup at a time.
