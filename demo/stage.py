@@ -6,9 +6,6 @@ import json
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import boto3
 
 from demo.progress import Progress
 from tests.services import binaries
@@ -33,16 +30,9 @@ class Store:
 
     def stored(self, backup_id: str) -> tuple[int, int]:
         """Return the number of a backup's objects and their bytes."""
-        client: Any = boto3.client(
-            "s3",
-            endpoint_url=self.settings.url,
-            aws_access_key_id=self.settings.access_key,
-            aws_secret_access_key=self.settings.secret_key,
-            region_name=self.settings.region,
-        )
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{PATH}/{backup_id}/")
-        sizes = [entry["Size"] for page in pages for entry in page.get("Contents", ())]
-        client.close()
+        with self.settings.client() as client:
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{PATH}/{backup_id}/")
+            sizes = [entry["Size"] for page in pages for entry in page.get("Contents", ())]
         return len(sizes), sum(sizes)
 
 

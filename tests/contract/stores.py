@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import boto3
 import pytest
 from azure.storage.blob import BlobServiceClient
 
@@ -66,19 +65,11 @@ def s3_place(server: S3Settings, prefix: str) -> Place:
     """Return a location on an S3 server, reached by a key in the connection."""
 
     def put(name: str, content: bytes) -> None:
-        client = boto3.client(
-            "s3",
-            endpoint_url=server.url,
-            aws_access_key_id=server.access_key,
-            aws_secret_access_key=server.secret_key,
-            region_name=server.region,
-        )
-        with closing(client):
+        with server.client() as client:
             client.put_object(Bucket=BUCKET, Key=name, Body=content)
 
     def connection(url: str) -> dict[str, Any]:
-        extra = {"endpoint_url": url, "region_name": server.region}
-        return {"conn_type": "aws", "login": server.access_key, "password": server.secret_key, "extra": extra}
+        return replace(server, endpoint=url.removeprefix("http://")).airflow_connection
 
     return Place(
         Location("s3", BUCKET, prefix, "store"),

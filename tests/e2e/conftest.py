@@ -35,17 +35,9 @@ class Lab:
 
     def objects(self, backup_id: str) -> set[str]:
         """Return the keys below a backup's id, without what stands before it."""
-        import boto3
-
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.s3.url,
-            region_name=self.s3.region,
-            aws_access_key_id=self.s3.access_key,
-            aws_secret_access_key=self.s3.secret_key,
-        )
         prefix = f"{PREFIX}/{backup_id}/"
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        with self.s3.client() as client:
+            pages = list(client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix))
         return {entry["Key"].removeprefix(prefix) for page in pages for entry in page.get("Contents", [])}
 
 

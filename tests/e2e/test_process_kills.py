@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import requests
 
@@ -85,16 +84,9 @@ class World:
 
     def backup_ids(self) -> set[str]:
         """Return the backups that the store holds, whole or not."""
-        client = boto3.client(
-            "s3",
-            endpoint_url=self.s3.url,
-            region_name=self.s3.region,
-            aws_access_key_id=self.s3.access_key,
-            aws_secret_access_key=self.s3.secret_key,
-        )
-        found = client.list_objects_v2(Bucket=BUCKET, Prefix=f"{PREFIX}/", Delimiter="/").get("CommonPrefixes", [])
-        client.close()
-        return {entry["Prefix"].split("/")[1] for entry in found}
+        with self.s3.client() as client:
+            page = client.list_objects_v2(Bucket=BUCKET, Prefix=f"{PREFIX}/", Delimiter="/")
+        return {entry["Prefix"].split("/")[1] for entry in page.get("CommonPrefixes", [])}
 
     def run(self, dag_id: str, **conf: str) -> Run:
         """Start a run of a Dag."""

@@ -9,7 +9,7 @@ import hmac
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -46,8 +46,9 @@ class S3Settings:
         extra = {"endpoint_url": self.url, "region_name": self.region}
         return {"conn_type": "aws", "login": self.access_key, "password": self.secret_key, "extra": extra}
 
-    def create_bucket(self, name: str) -> None:
-        """Make a bucket; raises botocore's ClientError, also if it is there already."""
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Yield a boto3 client of it."""
         client = boto3.client(
             "s3",
             endpoint_url=self.url,
@@ -55,8 +56,13 @@ class S3Settings:
             aws_secret_access_key=self.secret_key,
             region_name=self.region,
         )
-        client.create_bucket(Bucket=name)
-        client.close()
+        with closing(client):
+            yield client
+
+    def create_bucket(self, name: str) -> None:
+        """Make a bucket; raises botocore's ClientError, also if it is there already."""
+        with self.client() as client:
+            client.create_bucket(Bucket=name)
 
     def weaviate_env(self, bucket: str, path: str = "") -> dict[str, str]:
         """Return settings for `weaviate_server(backups=[...])`; the bucket must exist before the first backup."""

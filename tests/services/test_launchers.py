@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.exceptions
 import psutil
 import pytest
@@ -52,17 +51,8 @@ def _get(url: str, **options: Any) -> requests.Response:
 
 
 def _list_s3(settings: S3Settings) -> list[str]:
-    client = boto3.client(
-        "s3",
-        endpoint_url=settings.url,
-        aws_access_key_id=settings.access_key,
-        aws_secret_access_key=settings.secret_key,
-        region_name=settings.region,
-    )
-    try:
+    with settings.client() as client:
         return [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
-    finally:
-        client.close()
 
 
 @pytest.mark.parametrize("launch", [minio_server, moto_server])
