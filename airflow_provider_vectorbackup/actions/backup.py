@@ -170,7 +170,9 @@ def _start(client: WeaviateClient, server: Server, order: BackupOrder, memory: M
     except BaseException as error:
         put_back(client, reactivated)
         if isinstance(error, WeaviateError) and not error.may_have_started:
-            sent.keep(memory, stage=Stage.REFUSED)
+            # An earlier try's backup, for which the server says 404 just now, stays ours.
+            kept = past.remembered if past.remembered and past.holds(order.address) else None
+            (kept or replace(sent, stage=Stage.REFUSED)).keep(memory)
         raise
     sent.keep(memory, stage=Stage.ACCEPTED, operation=operation)
     log.info(

@@ -8,7 +8,12 @@ from contextlib import suppress
 from typing import Any
 
 from airflow_provider_vectorbackup.actions.memory import Remembered, Stage
-from airflow_provider_vectorbackup.actions.server import operation_on, server_of, status_or_none
+from airflow_provider_vectorbackup.actions.server import (
+    operation_on,
+    require_same_operation,
+    server_of,
+    status_or_none,
+)
 from airflow_provider_vectorbackup.actions.sharing import SharedClient
 from airflow_provider_vectorbackup.actions.tenants import put_back
 from airflow_provider_vectorbackup.actions.waiting import Say, wait, wait_async
@@ -38,11 +43,14 @@ def cancel(client: WeaviateClient, watch: Watch, *, wait_for_end: bool) -> dict[
     """Ask for cancellation and return the task's result; its status says what really became of the operation.
 
     :raises NotFound: there is no such operation; the server itself answers 204 to that.
+    :raises OperationInProgress: one of the same id is running in another place; it is left alone.
     :raises Forbidden: the user may not cancel it.
     :raises VectorBackupError: its end was not seen before the deadline.
     """
     server = server_of(client.send(calls.read_meta()), watch.address.backend)
     status = client.send(calls.status_of(watch.kind, watch.address))
+    # A cancellation, too, is by id only: it would hit the one that is running elsewhere.
+    require_same_operation(server, watch.address, status)
     if status.is_final:
         log.info("%s has already ended: %s", watch.name, status.status.value)
     else:
@@ -115,7 +123,8 @@ def _appears(client: WeaviateClient, operation: Operation) -> bool:
     while time.monotonic() < deadline:
         seen = status_or_none(client, operation.kind, operation.address)
         # The end of an older restore stands until a new one begins.
-        if seen and not (operation.kind is OperationKind.RESTORE and seen.is_final):
+        is_old = seen is not None and operation.kind is OperationKind.RESTORE and seen.is_final
+        if seen and not is_old and not operation.is_told_elsewhere(seen.server_path):
             return True
         time.sleep(_POLL_SECONDS)
     return False

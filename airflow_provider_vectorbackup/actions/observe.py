@@ -8,6 +8,7 @@ from typing import Any
 from airflow_provider_vectorbackup.actions.server import (
     listed_backup,
     operation_on,
+    require_same_operation,
     server_of,
     without_needless_overrides,
 )
@@ -26,6 +27,8 @@ def finish_observed(client: WeaviateClient, outcome: Outcome) -> dict[str, Any]:
     seen = outcome.operation
     server = server_of(client.send(calls.read_meta()), seen.address.backend)
     address = without_needless_overrides(server, seen.address)
+    if outcome.status:
+        require_same_operation(server, address, outcome.status)
     # Which collections a restore took on is told only in the answer to its POST.
     listed = listed_backup(client, server.version, address) if seen.kind is OperationKind.BACKUP else None
     operation = operation_on(

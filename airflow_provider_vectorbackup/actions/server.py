@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_vectorbackup.backups.bases import ListedBackup
 from airflow_provider_vectorbackup.backups.locations import Location, require_location_of
@@ -28,8 +26,6 @@ from airflow_provider_vectorbackup.weaviate.features import Version, parse_versi
 _MODULE_PREFIX = "backup-"
 _BUCKETS = ("bucketName", "containerName")
 _PATHS = ("rootName", "backupsPath")
-_SCHEMES = {"s3": ("s3",), "gcs": ("gs",), "azure": ("http", "https"), "filesystem": ("",)}
-"""Of the paths that the server tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,18 +150,13 @@ def require_same_place(server: Server, address: BackupAddress, location: str | N
 def require_same_operation(server: Server, address: BackupAddress, found: OperationStatus) -> None:
     """Raise if the server answers for another operation than was asked for: while one runs, it looks at the id only.
 
-    :raises OperationInProgress: a backup of the same id is running in another place.
+    :raises OperationInProgress: an operation on a backup of the same id is running in another place.
     """
-    bucket, path = place_of(server, address)
-    told = urlsplit(found.server_path)
-    is_there = told.scheme in _SCHEMES[address.backend]
-    if is_there and address.backend == "s3" and bucket:
-        wanted = posixpath.normpath(f"/{path or ''}/{address.backup_id}").lstrip("/")
-        is_there = (told.netloc, told.path.strip("/")) == (bucket, wanted)
-    if found.server_path and not is_there:
+    asked = operation_on(server, found.kind, address)
+    if asked.is_told_elsewhere(found.server_path):
         error = OperationInProgress(
-            f"A backup with the same id {address.backup_id!r} is running at {found.server_path}, which is not where "
-            f"this one goes: {address.backend}, bucket {bucket!r}, path {path!r}.",
+            f"A {found.kind.value} with the same id {address.backup_id!r} is running at {found.server_path}, which is "
+            f"not where this one lies: {address.backend}, bucket {asked.bucket!r}, path {asked.path!r}.",
             hint="Use ids that are unique over all backends and paths of a server.",
             backup_id=address.backup_id,
         )

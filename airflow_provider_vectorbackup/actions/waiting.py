@@ -48,7 +48,7 @@ def wait(client: WeaviateClient, watch: Watch, say: Say) -> OperationStatus:
             if not (doubt := seconds_of_doubt(pause)):
                 return pause
             time.sleep(doubt)
-            return _second_word(pause, look(client, verdict.watch))
+            return _second_word(pause, look(client, verdict.watch), say)
         time.sleep(pause)
         watch = verdict.watch
 
@@ -72,7 +72,7 @@ async def _wait_async(client: SharedClient, watch: Watch, say: Say) -> Operation
                 return next_pause
             await asyncio.sleep(doubt)
             later = await client.status(watch.kind, watch.address, time.monotonic(), 0.0)
-            return _second_word(next_pause, judge(verdict.watch, later, time.time()))
+            return _second_word(next_pause, judge(verdict.watch, later, time.time()), say)
         await asyncio.sleep(next_pause)
         watch, pause = verdict.watch, next_pause
 
@@ -89,12 +89,14 @@ def seconds_of_doubt(end: OperationStatus) -> float:
     return REASON_SECONDS if end.status.is_spent and not end.error else 0.0
 
 
-def _second_word(end: OperationStatus, later: Verdict) -> OperationStatus:
+def _second_word(end: OperationStatus, later: Verdict, say: Say) -> OperationStatus:
     """Return the end as the second look shows it: with a reason, or a canceled restore that succeeded after all.
 
     A FAILED stays one, whatever the server says later.
     """
     seen = later.decision.status if isinstance(later.decision, Ended) else end
+    if later.news:
+        say(later.news)
     if seen.status is end.status or (end.kind is OperationKind.RESTORE and end.status is Status.CANCELED):
         return seen
     return end

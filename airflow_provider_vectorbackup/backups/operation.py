@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
+
+_SCHEMES_TOLD = {"s3": ("s3",), "gcs": ("gs",), "azure": ("http", "https"), "filesystem": ("",)}
+"""Of the places that the server names, by backend."""
 
 DAY_SECONDS = 24 * 3600.0
 """How long the end of an operation is waited for unless somebody says otherwise."""
@@ -81,6 +86,16 @@ class Operation:
         """Where the backup lies: in our location's words if it is known, else in the server's."""
         root = self.root
         return root.uri_of(self.address.backup_id) if root else self.server_path
+
+    def is_told_elsewhere(self, server_path: str) -> bool:
+        """Whether the server tells another place than this operation's; not if it tells none."""
+        told, backend = urlsplit(server_path), self.address.backend
+        if not server_path:
+            return False
+        if backend == "s3" and told.scheme == "s3" and self.bucket:
+            wanted = posixpath.normpath(f"/{self.path or ''}/{self.address.backup_id}")
+            return (told.netloc, told.path.strip("/")) != (self.bucket, wanted.strip("/"))
+        return told.scheme not in _SCHEMES_TOLD[backend]
 
 
 def name_of(kind: OperationKind, address: BackupAddress) -> str:

@@ -72,18 +72,18 @@ def require_success(operation: Operation, status: OperationStatus) -> None:
     :raises OperationFailed: it FAILED.
     :raises OperationCanceled: it was CANCELED, by somebody or, for a restore, mostly by damage in the backup.
     """
-    backup_id, reason = operation.address.backup_id, status.error or "the server gives no reason"
+    backup_id, reason = operation.address.backup_id, status.error.rstrip(". ") or "the server gives no reason"
     if status.status is Status.FAILED:
-        raise OperationFailed(f"{operation.name} failed: {reason}", hint=_hint(operation), backup_id=backup_id)
+        raise OperationFailed(f"{operation.name} failed: {reason}.", hint=_hint(operation), backup_id=backup_id)
     if is_damage(status):
         raise OperationCanceled(
             f"{operation.name} broke off, though nobody canceled it; mostly that means a missing or damaged chunk of "
-            f"the backup. The server says CANCELED: {reason}",
+            f"the backup. The server says CANCELED: {reason}.",
             hint="Verify the backup, or restore another one.",
             backup_id=backup_id,
         )
     if status.status is Status.CANCELED:
-        raise OperationCanceled(f"{operation.name} was canceled: {reason}", backup_id=backup_id)
+        raise OperationCanceled(f"{operation.name} was canceled: {reason}.", backup_id=backup_id)
 
 
 def is_damage(end: OperationStatus) -> bool:

@@ -32,7 +32,9 @@ class Watch:
     :param poll_interval: the longest time between two polls; the first ones are shorter.
     :param fault_tolerance: for how many seconds without a break passing faults (5xx, no connection, 404) are borne.
     :param wait_for_existence: whether 404 means "not yet" (a sensor) and not "gone" (our own operation).
-    :param changed_at: when the status was first seen as it is now.
+    :param last_seen: what the last poll brought.
+    :param last_status: the last status that was seen.
+    :param changed_at: when that was first seen.
     :param faults_since: since when no status could be read.
     """
 
@@ -45,6 +47,7 @@ class Watch:
     wait_for_existence: bool = False
     polls: int = 0
     last_seen: str = ""
+    last_status: str = ""
     changed_at: float | None = None
     faults_since: float | None = None
 
@@ -108,12 +111,15 @@ def judge(watch: Watch, seen: OperationStatus | WeaviateError, now: float) -> Ve
     watch = replace(watch, faults_since=since)
     if now - since > watch.fault_tolerance:
         return Verdict(GaveUp(_lost(watch, seen, now)), watch)
-    return _wait_on(watch, f"no status ({seen.message})", now)
+    # The whole reason is told once: it may hold a port or a time, another one at each poll.
+    code = f"{seen.status_code}" if seen.status_code else "no answer"
+    return _wait_on(watch, f"no status ({code})", now, detail=f": {seen.message}")
 
 
 def _judge_status(watch: Watch, seen: OperationStatus, now: float) -> Verdict:
-    watch = replace(watch, faults_since=None)
     what = _describe(seen)
+    changed_at = now if what != watch.last_status else watch.changed_at
+    watch = replace(watch, faults_since=None, last_status=what, changed_at=changed_at)
     if seen.is_final:
         return Verdict(Ended(seen), replace(watch, last_seen=what), _news(watch, what, now))
     verdict = _wait_on(watch, what, now)
@@ -122,10 +128,9 @@ def _judge_status(watch: Watch, seen: OperationStatus, now: float) -> Verdict:
     return verdict
 
 
-def _wait_on(watch: Watch, what: str, now: float) -> Verdict:
-    news = _news(watch, what, now)
-    changed_at = now if what != watch.last_seen else watch.changed_at
-    watch = replace(watch, polls=watch.polls + 1, last_seen=what, changed_at=changed_at)
+def _wait_on(watch: Watch, what: str, now: float, *, detail: str = "") -> Verdict:
+    news = _news(watch, what, now, detail)
+    watch = replace(watch, polls=watch.polls + 1, last_seen=what)
     if now >= watch.deadline:
         return Verdict(GaveUp(_timed_out(watch, now)), watch, news)
     seconds = min(watch.poll_interval, FIRST_INTERVAL_SECONDS * _BACKOFF ** min(watch.polls - 1, _MOST_BACKOFFS))
@@ -138,17 +143,19 @@ def _describe(seen: OperationStatus) -> str:
     return f"{seen.status.value}: {seen.error}" if seen.error else seen.status.value
 
 
-def _news(watch: Watch, what: str, now: float) -> str:
+def _news(watch: Watch, what: str, now: float, detail: str = "") -> str:
     """Return a line if the status changed; none for a poll that shows nothing new."""
     if what == watch.last_seen:
         return ""
-    return f"{watch.name}: {what} after {now - watch.since:.1f} s"
+    return f"{watch.name}: {what} after {now - watch.since:.1f} s{detail}"
 
 
 def _timed_out(watch: Watch, now: float) -> OperationTimedOut:
+    unchanged = f", with no change seen since {clock(watch.changed_at)}" if watch.changed_at else ""
+    fault = f"; at the last look {watch.last_seen}" if watch.last_seen != watch.last_status else ""
     return OperationTimedOut(
-        f"{watch.name} did not end before {clock(watch.deadline)}: {watch.last_seen} after {now - watch.since:.0f} s, "
-        f"with no change seen since {clock(watch.changed_at or now)}.",
+        f"{watch.name} did not end before {clock(watch.deadline)}: {watch.last_status or 'no status seen'} after "
+        f"{now - watch.since:.0f} s{unchanged}{fault}.",
         hint="The server may still be working on it; after a crash its status stays like this for ever. Look at the "
         "nodes, cancel it, or give a longer timeout; another Dag run makes another backup.",
         backup_id=watch.address.backup_id,

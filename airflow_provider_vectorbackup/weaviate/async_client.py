@@ -106,6 +106,9 @@ class AsyncWeaviateClient:
 
 def _proxy_to(url: str) -> str | None:
     """Return the proxy that the environment names; aiohttp's own look at it takes credentials from ~/.netrc too."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise bad_url(url) from error
     proxies = getproxies()
     return None if proxy_bypass(parts.netloc) else proxies.get(parts.scheme) or proxies.get("all")

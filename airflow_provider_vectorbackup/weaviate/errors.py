@@ -50,6 +50,12 @@ class HttpAnswer:
 
 _BY_TEXT: tuple[tuple[str, type[WeaviateError], str], ...] = (
     (
+        # The server's own request to its storage failed; below 1.37.10 it says 404 or 422 to that.
+        r'\b(?:Get|Head|Put|Post|Delete) "https?://[^"]*": |dial tcp|connection reset by peer|connection refused',
+        ServerFault,
+        "The server can't reach its storage, or another node: look at its log and its network.",
+    ),
+    (
         r"already in progress|runtime-reindex in flight",
         OperationInProgress,
         "A server does one backup and one restore at a time; try again when it has ended.",
@@ -73,6 +79,11 @@ _BY_TEXT: tuple[tuple[str, type[WeaviateError], str], ...] = (
         r"resolve base backup chain|base backup ",
         Rejected,
         "The base must be a finished backup in the same place, with the same family of compression (gzip, zstd, none).",
+    ),
+    (
+        r"restorer cannot validate",
+        Rejected,
+        "A node that takes part has no part in the backup: look at the names in node_mapping.",
     ),
     (
         r"cannot resolve hostname for",

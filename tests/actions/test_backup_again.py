@@ -145,6 +145,25 @@ class TestSpentIds:
         with pytest.raises(AlreadyExists):
             begin_backup(client, order(), memory, RUN_STARTED)
 
+    def test_an_outage_of_storage_takes_nothing_from_us(
+        self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory
+    ) -> None:
+        """Trap 9: 1.37.0 says 404 of our own backup while it can't reach its storage, and 422 to a request for it."""
+        begin_backup(client, order(), memory, RUN_STARTED)
+        server.finish()
+        away = 'get object contents: Get "http://127.0.0.1:9000/b/x1": read: connection reset by peer'
+        told = {"error": [{"message": f'coordinator cannot get status: metadata not found: "": {away}'}]}
+        server.fail_next("GET", "/backups/s3/x1", status=404, body=told)
+        with pytest.raises(ServerFault, match="can't reach its storage"):
+            begin_backup(client, order(), memory, RUN_STARTED)
+        # Nor does a 404 without a reason, and a request that is refused because of it.
+        server.fail_next("GET", "/backups/s3/x1", status=404)
+        server.fail_next("POST", CREATE, status=422)
+        with pytest.raises(Rejected):
+            begin_backup(client, order(), memory, RUN_STARTED)
+        later = datetime.now(UTC) + timedelta(hours=1)
+        assert begin_backup(client, order(), memory, later).address.backup_id == "x1"
+
 
 class TestDeadline:
     def test_is_one_for_all_tries(self, client: WeaviateClient, server: WeaviateStandIn, memory: TaskMemory) -> None:

@@ -11,6 +11,7 @@ from airflow_provider_vectorbackup.exceptions import (
     Forbidden,
     InvalidRequest,
     NotFound,
+    OperationInProgress,
     OperationTimedOut,
     ServerFault,
     Unauthenticated,
@@ -115,3 +116,15 @@ def test_fault_of_the_server_is_not_hidden(client: WeaviateClient, server: Weavi
     server.fail_next("DELETE", ".*", status=500)
     with pytest.raises(ServerFault):
         cancel(client, watch(), wait_for_end=True)
+
+
+@pytest.mark.parametrize("kind", [BACKUP, RESTORE])
+def test_one_that_runs_elsewhere_is_left_alone(
+    client: WeaviateClient, server: WeaviateStandIn, kind: OperationKind
+) -> None:
+    """Trap 11: a cancellation, too, is by id only."""
+    running = {"id": "x1", "backend": "gcs", "status": "STARTED", "path": "gs://bucket/x1"}
+    server.fail_next("GET", "/backups/s3/x1(/restore)?", status=200, body=running)
+    with pytest.raises(OperationInProgress, match="same id 'x1' is running at gs://bucket/x1"):
+        cancel(client, watch(kind), wait_for_end=True)
+    assert server.sent("DELETE", ".*") == []

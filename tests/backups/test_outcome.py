@@ -57,10 +57,10 @@ def test_error_of_the_wait_is_raised() -> None:
             OperationKind.BACKUP,
             Status.FAILED,
             "disk full",
-            "Backup 'x1' on s3 failed: disk full Its id can't be used again",
+            "Backup 'x1' on s3 failed: disk full. Its id can't be used again",
         ),
         (OperationKind.BACKUP, Status.FAILED, "", "Backup 'x1' on s3 failed: the server gives no reason"),
-        (OperationKind.RESTORE, Status.FAILED, "bad", "Restore 'x1' on s3 failed: bad Other collections of the same"),
+        (OperationKind.RESTORE, Status.FAILED, "bad", "Restore 'x1' on s3 failed: bad. Other collections of the same"),
         (OperationKind.BACKUP, Status.CANCELED, "context canceled", "Backup 'x1' on s3 was canceled: context canceled"),
     ],
 )

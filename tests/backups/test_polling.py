@@ -80,7 +80,18 @@ class TestStatus:
             verdict = judge(state, STARTED, START + after)
             state = verdict.watch
         assert isinstance(verdict.decision, GaveUp)
-        assert "STARTED after 1000 s, with no change seen since 2027-01-15 08:01:40 UTC" in str(verdict.decision.error)
+        assert "STARTED after 1000 s, with no change seen since 2027-01-15 08:01:40 UTC. The" in str(
+            verdict.decision.error
+        )
+
+    def test_time_out_in_an_outage_says_the_last_status_all_the_same(self) -> None:
+        state = judged(STARTED, after=100.0).watch
+        verdict = judge(state, ServerFault("Weaviate answered 500.", status_code=500), START + 1000.0)
+        assert isinstance(verdict.decision, GaveUp)
+        told = (
+            "STARTED after 1000 s, with no change seen since 2027-01-15 08:01:40 UTC; at the last look no status (500)."
+        )
+        assert told in str(verdict.decision.error)
 
     def test_canceling_without_an_end_is_given_up(self) -> None:
         """Trap 4: whoever was canceling died, and the state stands for ever."""
@@ -146,8 +157,9 @@ class TestWaitForExistence:
 
 
 def test_news_only_at_a_change() -> None:
-    failing = ServerFault("Weaviate answered 503.")
-    seen: list[OperationStatus | WeaviateError] = [STARTED, STARTED, failing, failing, STARTED]
+    # A server's own words on a fault hold another port at each poll.
+    failing = [ServerFault(f"Weaviate answered 503: port {port}.", status_code=503) for port in (1, 2)]
+    seen: list[OperationStatus | WeaviateError] = [STARTED, STARTED, *failing, STARTED]
     seen += [status(Status.SUCCESS), SUCCEEDED]
     state, news = watch(), []
     for second, observation in enumerate(seen):
@@ -157,7 +169,7 @@ def test_news_only_at_a_change() -> None:
     assert news == [
         "STARTED after 0.0 s",
         "",
-        "no status (Weaviate answered 503.) after 2.0 s",
+        "no status (503) after 2.0 s: Weaviate answered 503: port 1.",
         "",
         "STARTED after 4.0 s",
         "SUCCESS, not yet written to storage after 5.0 s",

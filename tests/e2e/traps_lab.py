@@ -11,13 +11,12 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import requests
 from airflow.sdk import BaseOperator
@@ -250,9 +249,8 @@ def _server(name: str, folder: Path, minio: S3Settings, bucket: Bucket) -> Itera
 
 @pytest.fixture(scope="session")
 def trap_bucket(minio: S3Settings) -> Iterator[Bucket]:
-    keys = {"aws_access_key_id": minio.access_key, "aws_secret_access_key": minio.secret_key}
     connect(STORE_CONN, **minio.airflow_connection)
-    with closing(boto3.client("s3", endpoint_url=minio.url, region_name=minio.region, **keys)) as client:
+    with minio.client() as client:
         yield Bucket(client)
 
 

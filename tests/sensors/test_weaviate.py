@@ -7,7 +7,7 @@ import pytest
 from airflow.sdk import PokeReturnValue
 
 from airflow_provider_vectorbackup.compat import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
-from airflow_provider_vectorbackup.exceptions import OperationFailed, OperationTimedOut
+from airflow_provider_vectorbackup.exceptions import OperationFailed, OperationInProgress, OperationTimedOut
 from airflow_provider_vectorbackup.sensors import WeaviateBackupSensor, WeaviateRestoreSensor
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from tests.operators.contexts import TaskRun, deferred, fire
@@ -96,3 +96,12 @@ def test_key_that_is_not_known(server: WeaviateStandIn, run: TaskRun) -> None:
     waiting = sensor()
     with pytest.raises(AirflowFailException, match="401"):
         waiting.poke(run.context)
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_end_of_another_of_the_same_id(server: WeaviateStandIn, run: TaskRun, *, deferrable: bool) -> None:
+    """Trap 11: while one runs on another backend, the server tells of that one; its success is not this one's."""
+    done = {"id": "x1", "status": "SUCCESS", "path": "gs://b/x1", "completedAt": "2026-11-22T00:00:00Z"}
+    server.fail_next("GET", "/backups/s3/x1", status=200, body=done)
+    with pytest.raises(OperationInProgress, match="same id 'x1' is running at gs://b/x1"):
+        sensor(deferrable=deferrable).execute(run.context)

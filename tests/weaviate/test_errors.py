@@ -46,6 +46,8 @@ HOSTS = 'cannot resolve hostname for "node1", nodes=map[w1:0xc0], nodeMapping=ma
 BUCKET = "init uploader: failed to access-check s3 backup module: put object: The specified bucket does not exist"
 FILESYSTEM = "local filesystem backend is not viable for backing up a node cluster, try s3 or gcs"
 LOST = 'coordinator cannot get status: metadata not found: "": get object: dial tcp: connection refused'
+UNKNOWN = 'coordinator cannot get status: metadata not found: "": '
+CUT = 'Get "http://127.0.0.1:9000/b/x1/backup_config.json": read tcp 127.0.0.1:1->127.0.0.1:2: connection reset by peer'
 FORBIDDEN = "rbac: authorization, forbidden action: user 'u' has insufficient permissions to create_backups [[Domain]]"
 
 # The code on 1.37.0 and on 1.39.2 (None: it does not happen there), the server's words, and what they mean.
@@ -78,13 +80,17 @@ MESSAGES: tuple[tuple[Call[Any], int | None, int | None, str, type[WeaviateError
     (CREATE, 500, 500, "base backup cannot be the same as the new backup ID: x1", Rejected),
     (CREATE, 422, 422, FILESYSTEM, Rejected),
     (STATUS, 404, 404, 'coordinator cannot get status: metadata not found: "": get object', NotFound),
-    (STATUS, 404, None, LOST, NotFound),
+    (STATUS, 404, None, LOST, ServerFault),
+    (STATUS, 404, None, f"{UNKNOWN}get object: {CUT}", ServerFault),
+    (CREATE, 422, None, f'check if backup "x1" exists at "s3://b/x1": get object contents: {CUT}', ServerFault),
+    (CREATE, 422, 500, f"init uploader: failed to access-check s3 backup module: put object: {CUT}", ServerFault),
     (STATUS, None, 500, LOST, ServerFault),
     (RESTORE, 404, 404, 'backup id "x1" does not exist: get object contents', NotFound),
     (RESTORE, 422, 422, "invalid backup in scheduler s3://b/x1 status: STARTED", Rejected),
     (RESTORE, 422, 422, "class X doesn't exist in the backup, but does have [A]: ", Rejected),
     (RESTORE, 422, 422, "nothing left to restore: please choose from : [A]", Rejected),
     (RESTORE, 422, 500, HOSTS, Rejected),
+    (RESTORE, None, 500, f'{NODE}restorer cannot validate: metadata not found: "s3://b/x1/gone/backup.json"', Rejected),
     (RESTORE, 422, None, "get object contents from b:x1/w1/backup.json not found x1/w1/backup.json", Rejected),
     (RESTORE, None, 404, 'fetch meta of node "w1": get object contents', NotFound),
     (RESTORE, 422, 500, f"{NODE}invalid backup in restorer s3://b/x1 status: FAILED", Rejected),
