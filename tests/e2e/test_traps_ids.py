@@ -35,11 +35,11 @@ def test_trap_11_one_id_on_two_backends(server: Server, way: Way) -> None:
     server.create(backup_id, wait_for_completion=False).execute(TaskRun().context)
     assert server.do("GET", f"/backups/filesystem/{backup_id}")["path"] == f"s3://{BUCKET}/{PREFIX}/{backup_id}"
     elsewhere: dict[str, Any] = {"backend": "filesystem", "include": ["Barley"]}
-    for place, goes in ((elsewhere, "filesystem, bucket None"), ({"path": "else"}, "s3, bucket 'vectorbackup', path")):
+    for place, lies in ((elsewhere, "filesystem, bucket None"), ({"path": "else"}, "s3, bucket 'vectorbackup', path")):
         with pytest.raises(OperationInProgress) as caught:
             way(server.create(backup_id, slot_timeout=0, **place), TaskRun())
         assert f"'{backup_id}' is running at s3://{BUCKET}/{PREFIX}/{backup_id}, which is not" in str(caught.value)
-        assert f"this one goes: {goes}" in str(caught.value)
+        assert f"this one lies: {lies}" in str(caught.value)
     with ThreadPoolExecutor(1) as aside:
         waiting = aside.submit(way, server.create(backup_id, **elsewhere), TaskRun())
         server.await_status(backup_id, "STARTED")
