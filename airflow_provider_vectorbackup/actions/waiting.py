@@ -23,6 +23,12 @@ REASON_SECONDS = 2.0
 SETTLE_SECONDS = 12.0
 """A restore that is CANCELED can still turn into SUCCESS at the coordinator's next round, up to 10 s later."""
 
+SHARED_SECONDS = 1.0
+"""How old an answer may be that waits on one operation share: so much later a wait may learn of the end."""
+
+RESTARTED_SECONDS = 30.0
+"""The age of an operation from which on its first look can wait: after a restart, all waits begin at once."""
+
 _SHORTEST_SHARE = 0.75
 
 
@@ -62,10 +68,13 @@ async def wait_async(client: SharedClient, watch: Watch, say: Say) -> OperationS
 
 
 async def _wait_async(client: SharedClient, watch: Watch, say: Say) -> OperationStatus:
+    if RESTARTED_SECONDS < time.time() - watch.since < watch.deadline - watch.since:
+        await asyncio.sleep(random.uniform(0.0, watch.poll_interval))  # noqa: S311  # it hides nothing
     began, pause = time.monotonic(), 0.0
     while True:
-        # An answer that another wait on the same operation got since our last look serves us too.
-        verdict = judge(watch, await client.status(watch.kind, watch.address, began, pause / 2), time.time())
+        # An answer that another wait on the same operation has just got serves us too.
+        max_age = min(pause / 2, SHARED_SECONDS)
+        verdict = judge(watch, await client.status(watch.kind, watch.address, began, max_age), time.time())
         next_pause = _next_pause(verdict, say)
         if isinstance(next_pause, OperationStatus):
             if not (doubt := seconds_of_doubt(next_pause)):

@@ -18,9 +18,8 @@ from airflow_provider_vectorbackup.exceptions import (
 FIRST_INTERVAL_SECONDS = 1.0
 """A small backup is done 2 s after its start: the coordinator looks at its nodes after 2 s, then every 10 s."""
 
-_BACKOFF = 1.5
-_MOST_BACKOFFS = 100
-"""More would only overflow: a wait may have thousands of polls."""
+_SHARE_OF_AGE = 0.5
+"""The pause after a look, as a share of the operation's age: half as long again as the pause before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,6 @@ class Watch:
     poll_interval: float
     fault_tolerance: float = 300.0
     wait_for_existence: bool = False
-    polls: int = 0
     last_seen: str = ""
     last_status: str = ""
     changed_at: float | None = None
@@ -130,11 +128,12 @@ def _judge_status(watch: Watch, seen: OperationStatus, now: float) -> Verdict:
 
 def _wait_on(watch: Watch, what: str, now: float, *, detail: str = "") -> Verdict:
     news = _news(watch, what, now, detail)
-    watch = replace(watch, polls=watch.polls + 1, last_seen=what)
+    watch = replace(watch, last_seen=what)
     if now >= watch.deadline:
         return Verdict(GaveUp(_timed_out(watch, now)), watch, news)
-    seconds = min(watch.poll_interval, FIRST_INTERVAL_SECONDS * _BACKOFF ** min(watch.polls - 1, _MOST_BACKOFFS))
-    return Verdict(Again(min(seconds, watch.deadline - now)), watch, news)
+    # By age, not by the number of looks: a triggerer that restarts does not begin with short pauses again.
+    seconds = max(FIRST_INTERVAL_SECONDS, _SHARE_OF_AGE * (now - watch.since))
+    return Verdict(Again(min(seconds, watch.poll_interval, watch.deadline - now)), watch, news)
 
 
 def _describe(seen: OperationStatus) -> str:

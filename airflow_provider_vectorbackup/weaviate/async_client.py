@@ -42,9 +42,8 @@ class AsyncWeaviateClient:
         self._session = aiohttp.ClientSession(
             headers=self.endpoint.headers,
             connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(ssl_context, self.endpoint)),
-            timeout=aiohttp.ClientTimeout(
-                total=timeouts.total, connect=timeouts.connect, sock_connect=timeouts.connect, sock_read=timeouts.read
-            ),
+            # Not "connect": that would count the wait for one of the session's connections, which many waits share.
+            timeout=aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.read),
         )
         return self
 

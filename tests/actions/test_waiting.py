@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -152,3 +153,20 @@ def test_one_that_is_not_there_yet(server: WeaviateStandIn, wait_for: WaitFor) -
     status, said = wait_for(server, watch(fault_tolerance=0.0, wait_for_existence=True))
     assert status.status is Status.SUCCESS
     assert "not there yet" in said[0]
+
+
+@pytest.mark.parametrize(("age", "spread"), [(100.0, [(0.0, 0.01)]), (1.0, [])])
+def test_waits_that_a_restart_begins_together_do_not_ask_together(
+    server: WeaviateStandIn, monkeypatch: pytest.MonkeyPatch, age: float, spread: list[tuple[float, float]]
+) -> None:
+    server.add_backup("x1", ["Article"])
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return low
+
+    monkeypatch.setattr("random.uniform", uniform)
+    state = watch()
+    _wait_async(server, replace(state, since=state.since - age))
+    assert drawn == spread
