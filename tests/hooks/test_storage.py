@@ -17,9 +17,9 @@ from airflow_provider_vectorbackup.exceptions import InvalidConnection, StorageE
 from airflow_provider_vectorbackup.hooks.access import AZURE_FIELDS, azure_access, gcs_access, s3_access
 from airflow_provider_vectorbackup.hooks.fields import Fields
 from airflow_provider_vectorbackup.hooks.storage import open_store
-from airflow_provider_vectorbackup.storage.azure import AzureAccess
+from airflow_provider_vectorbackup.storage.azure import AzureAccess, AzureStore
 from airflow_provider_vectorbackup.storage.gcs import GCSAccess
-from airflow_provider_vectorbackup.storage.s3 import S3Access
+from airflow_provider_vectorbackup.storage.s3 import S3Access, S3Store
 from tests.contract.stores import without_sdk_settings
 
 SECRET = "sEcReT-0123456789"
@@ -250,7 +250,8 @@ class TestAzure:
     @pytest.mark.parametrize("extra", [{}, {"tenant_id": "t"}, {"managed_identity_client_id": "m"}])
     def test_identities_are_opened(self, monkeypatch: pytest.MonkeyPatch, extra: dict[str, str]) -> None:
         connect(monkeypatch, "wasb", extra, host=HOST, login="client", password=SECRET if "tenant_id" in extra else "")
-        open_store(Location.parse("azure://store@container")).close()
+        with closing(open_store(Location.parse("azure://store@container"))) as store:
+            assert isinstance(store, AzureStore)
 
 
 class TestFields:
@@ -269,7 +270,8 @@ class TestFields:
             "config_kwargs": "",
         }
         connect(monkeypatch, "aws", extra, login="", password="", host="")
-        open_store(Location.parse("s3://store@bucket")).close()
+        with closing(open_store(Location.parse("s3://store@bucket"))) as store:
+            assert isinstance(store, S3Store)
 
     @pytest.mark.parametrize("extra", [f'{{"key": "{SECRET}"', f'["{SECRET}"]', "3"])
     def test_extra_that_is_no_object(self, extra: str) -> None:

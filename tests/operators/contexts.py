@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 from airflow.sdk import BaseOperator, Context
+from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.triggers.weaviate import WeaviateBackupTrigger, WeaviateRestoreTrigger
@@ -24,7 +25,7 @@ try:
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import TaskDeferred  # type: ignore[no-redef]
 
-__all__ = ["Log", "TaskDeferred", "TaskRun", "Trigger", "deferred", "fire", "started_when"]
+__all__ = ["Log", "TaskRun", "Trigger", "deferred", "fire", "started_when", "trigger_of"]
 
 Log = Callable[[], str]
 Trigger = WeaviateBackupTrigger | WeaviateRestoreTrigger
@@ -51,12 +52,18 @@ class TaskRun:
         return cast("Context", fields)
 
 
+def trigger_of(task: Callable[[], object], method_name: str = "execute_complete") -> BaseTrigger:
+    """Do what must defer; return the trigger."""
+    with pytest.raises(TaskDeferred) as caught:
+        task()
+    assert caught.value.method_name == method_name
+    trigger: BaseTrigger = caught.value.trigger
+    return trigger
+
+
 def deferred(operator: BaseOperator, run: TaskRun) -> Trigger:
     """Run an operator that must defer; return its trigger."""
-    with pytest.raises(TaskDeferred) as caught:
-        operator.execute(run.context)
-    assert caught.value.method_name == "execute_complete"
-    trigger = caught.value.trigger
+    trigger = trigger_of(lambda: operator.execute(run.context))
     assert isinstance(trigger, Trigger)
     return trigger
 

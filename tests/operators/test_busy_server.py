@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from airflow_provider_vectorbackup.exceptions import OperationInProgress
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.triggers.weaviate import WeaviateSlotTrigger
-from tests.operators.contexts import Log, TaskDeferred, TaskRun, fire, started_when
+from tests.operators.contexts import Log, TaskRun, Trigger, fire, started_when, trigger_of
 
 CREATE = "/backups/s3"
 
@@ -30,11 +31,8 @@ def busy(server: WeaviateStandIn) -> WeaviateStandIn:
     return server
 
 
-def slot_trigger(operator: WeaviateCreateBackupOperator, run: TaskRun) -> WeaviateSlotTrigger:
-    with pytest.raises(TaskDeferred) as caught:
-        operator.execute(run.context)
-    assert caught.value.method_name == "execute_again"
-    trigger = caught.value.trigger
+def slot_trigger(task: Callable[[], object]) -> WeaviateSlotTrigger:
+    trigger = trigger_of(task, "execute_again")
     assert isinstance(trigger, WeaviateSlotTrigger)
     return trigger
 
@@ -49,7 +47,7 @@ def test_waits_on_the_worker(busy: WeaviateStandIn, run: TaskRun, log: Log) -> N
 
 def test_waits_on_the_triggerer(busy: WeaviateStandIn, run: TaskRun) -> None:
     operator = create(deferrable=True)
-    trigger = slot_trigger(operator, run)
+    trigger = slot_trigger(lambda: operator.execute(run.context))
     path, fields = trigger.serialize()
     assert path.endswith(".WeaviateSlotTrigger")
     busy.finish()
@@ -59,21 +57,16 @@ def test_waits_on_the_triggerer(busy: WeaviateStandIn, run: TaskRun) -> None:
         return [event.payload async for event in rebuilt.run()]
 
     (event,) = asyncio.run(events())
-    with pytest.raises(TaskDeferred) as caught:
-        operator.execute_again(run.context, event)
-    assert caught.value.method_name == "execute_complete"
-    result = operator.execute_complete(run.context, fire(caught.value.trigger).to_json())
+    following = trigger_of(lambda: operator.execute_again(run.context, event))
+    result = operator.execute_complete(run.context, fire(cast("Trigger", following)).to_json())
     assert (result["backup_id"], result["status"]) == ("x1", "SUCCESS")
 
 
 def test_one_deadline_for_all_rounds(busy: WeaviateStandIn, run: TaskRun) -> None:
     operator = create(deferrable=True, slot_timeout=100)
-    first = slot_trigger(operator, run).slot
-    with pytest.raises(TaskDeferred) as caught:
-        operator.execute_again(run.context, first)
-    second = caught.value.trigger
-    assert isinstance(second, WeaviateSlotTrigger)
-    assert (second.slot["deadline"], second.slot["rounds"]) == (first["deadline"], 2)
+    first = slot_trigger(lambda: operator.execute(run.context)).slot
+    second = slot_trigger(lambda: operator.execute_again(run.context, first)).slot
+    assert (second["deadline"], second["rounds"]) == (first["deadline"], 2)
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
@@ -97,5 +90,5 @@ def test_negative_time(run: TaskRun, server: WeaviateStandIn) -> None:
 def test_tenants_are_not_left_active_meanwhile(busy: WeaviateStandIn, run: TaskRun) -> None:
     busy.version = "1.36.0"
     busy.add_collection("Shop", {"a": "COLD"})
-    slot_trigger(create(deferrable=True, inactive_tenants="activate"), run)
+    slot_trigger(lambda: create(deferrable=True, inactive_tenants="activate").execute(run.context))
     assert busy.collections["Shop"].tenants == {"a": "COLD"}

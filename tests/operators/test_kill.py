@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +16,7 @@ from airflow_provider_vectorbackup.compat import AirflowException, AirflowFailEx
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator, WeaviateRestoreBackupOperator
 from airflow_provider_vectorbackup.operators import base as operators_base
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
-from tests.operators.contexts import Log, TaskDeferred, TaskRun, deferred, fire, started_when
+from tests.operators.contexts import Log, TaskRun, Trigger, deferred, fire, started_when, trigger_of
 
 CREATE = "/backups/s3"
 BACKUP = "/backups/s3/x1"
@@ -237,8 +237,8 @@ class TestTheTryAfter:
             trigger = deferred(again, run)
             event = fire(trigger).to_json()
             ending.join()
-            trigger = deferred_in(lambda: again.execute_complete(run.context, event))
-            result = again.execute_complete(run.context, fire(trigger).to_json())
+            second = trigger_of(lambda: again.execute_complete(run.context, event))
+            result = again.execute_complete(run.context, fire(cast("Trigger", second)).to_json())
         else:
             result = again.execute(run.context)
             ending.join()
@@ -254,13 +254,6 @@ class TestTheTryAfter:
         with pytest.raises(AirflowFailException, match="was canceled"):
             operator.execute_complete(run.context, event)
         assert len(server.sent("POST", CREATE)) == 1
-
-
-def deferred_in(task: Callable[[], object]) -> Any:
-    """Return the trigger with which a task defers once more."""
-    with pytest.raises(TaskDeferred) as caught:
-        task()
-    return caught.value.trigger
 
 
 def fire_when_canceled(server: WeaviateStandIn, trigger: Any) -> dict[str, Any]:
