@@ -42,8 +42,9 @@ class AsyncWeaviateClient:
         self._session = aiohttp.ClientSession(
             headers=self.endpoint.headers,
             connector=aiohttp.TCPConnector(ssl=await asyncio.to_thread(ssl_context, self.endpoint)),
-            # Not "connect": that would count the wait for one of the session's connections, which many waits share.
-            timeout=aiohttp.ClientTimeout(total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.read),
+            # The total is bounded for all repeats together, below. Not "connect": that would count the wait for one
+            # of the session's connections, which many waits share.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read),
         )
         return self
 
