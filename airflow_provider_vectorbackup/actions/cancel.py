@@ -69,28 +69,27 @@ def _ask(client: WeaviateClient, watch: Watch, version: Version) -> None:
         log.warning("%s can't be canceled: %s", watch.name, error.message)
 
 
-def cancel_killed(client: WeaviateClient, started: Remembered, say: Say) -> OperationStatus | None:
-    """Cancel what a killed task started, and return what became of it; None if that was not seen, or nothing runs.
+def cancel_killed(client: WeaviateClient, started: Remembered, say: Say) -> None:
+    """Cancel what a killed task started, and say what became of it.
 
-    Says what it does and finds; raises nothing that is ours, since the task is at its end already.
+    Raises nothing that is ours, since the task is at its end already.
     """
     operation = started.operation
     watch = _last_watch(operation, KILL_SECONDS)
     try:
         if started.stage is Stage.SENT and not _appears(client, operation):
             say(f"{operation.name} was not begun; there is nothing to cancel.")
-            return None
+            return
         say(f"The task was killed: telling the server to cancel {operation.name}.")
         _ask(client, watch, parse_version(operation.server_version))
         if operation.reactivated:
             _put_back_in_time(client, operation)
-        return _told(operation, wait(client, watch, say), say)
+        say(_known(operation, wait(client, watch, say)))
     except VectorBackupError as error:
         say(_unknown(operation, error))
-        return None
 
 
-async def cancel_killed_async(client: SharedClient, operation: Operation, say: Say) -> OperationStatus | None:
+async def cancel_killed_async(client: SharedClient, operation: Operation, say: Say) -> None:
     """Do what :func:`cancel_killed` does, on an event loop, for an operation that was accepted."""
     watch = _last_watch(operation, KILL_SECONDS)
     say(f"The task was killed: telling the server to cancel {operation.name}.")
@@ -99,10 +98,9 @@ async def cancel_killed_async(client: SharedClient, operation: Operation, say: S
             await client.send(calls.cancel(watch.kind, watch.address, parse_version(operation.server_version)))
         except Rejected as error:
             say(f"{operation.name} can't be canceled: {error.message}")
-        return _told(operation, await wait_async(client, watch, say), say)
+        say(_known(operation, await wait_async(client, watch, say)))
     except VectorBackupError as error:
         say(_unknown(operation, error))
-        return None
 
 
 def _last_watch(operation: Operation, seconds: float) -> Watch:
@@ -130,9 +128,8 @@ def _appears(client: WeaviateClient, operation: Operation) -> bool:
     return False
 
 
-def _told(operation: Operation, end: OperationStatus, say: Say) -> OperationStatus:
-    say(f"{operation.name} ended as {end.status.value}.")
-    return end
+def _known(operation: Operation, end: OperationStatus) -> str:
+    return f"{operation.name} ended as {end.status.value}."
 
 
 def _unknown(operation: Operation, error: VectorBackupError) -> str:

@@ -68,8 +68,10 @@ async def wait_async(client: SharedClient, watch: Watch, say: Say) -> OperationS
 
 
 async def _wait_async(client: SharedClient, watch: Watch, say: Say) -> OperationStatus:
-    if RESTARTED_SECONDS < time.time() - watch.since < watch.deadline - watch.since:
-        await asyncio.sleep(random.uniform(0.0, watch.poll_interval))  # noqa: S311  # it hides nothing
+    now = time.time()
+    if now - watch.since > RESTARTED_SECONDS and now < watch.deadline:
+        longest = min(watch.poll_interval, watch.deadline - now)
+        await asyncio.sleep(random.uniform(0.0, longest))  # noqa: S311  # it hides nothing
     began, pause = time.monotonic(), 0.0
     while True:
         # An answer that another wait on the same operation has just got serves us too.

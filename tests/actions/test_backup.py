@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_vectorbackup.actions.backup import BackupOrder, begin_backup
+from airflow_provider_vectorbackup.actions.backup import begin_backup
 from airflow_provider_vectorbackup.actions.memory import NoMemory, Remembered, Stage, recall
 from airflow_provider_vectorbackup.backups.status import OperationKind
 from airflow_provider_vectorbackup.exceptions import (
@@ -18,24 +18,13 @@ from airflow_provider_vectorbackup.exceptions import (
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from tests.actions.conftest import TaskMemory
-from tests.actions.orders import ALL, CREATE, RUN_STARTED, order
+from tests.actions.orders import ALL, CREATE, RUN_STARTED, assert_refused, order
 
 
 def body(server: WeaviateStandIn) -> Any:
     """Return what the only POST said."""
     (seen,) = server.sent("POST", CREATE)
     return seen.body
-
-
-def assert_refused(
-    client: WeaviateClient, server: WeaviateStandIn, asked: BackupOrder, kind: type[VectorBackupError], text: str
-) -> VectorBackupError:
-    """Make sure that an order is refused before anything is started."""
-    with pytest.raises(kind, match=text) as caught:
-        begin_backup(client, asked, NoMemory(), RUN_STARTED)
-    assert server.sent("POST", CREATE) == []
-    assert server.sent("PUT", ".*") == []
-    return caught.value
 
 
 class TestStart:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_vectorbackup.actions.backup import BackupOrder, IfExists, begin_backup, finish_backup
+from airflow_provider_vectorbackup.actions.backup import IfExists, begin_backup, finish_backup
 from airflow_provider_vectorbackup.actions.memory import NoMemory
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.backups.status import OperationKind, OperationStatus, Status
@@ -21,24 +21,13 @@ from airflow_provider_vectorbackup.exceptions import (
     ServerFault,
     UnexpectedAnswer,
     Unreachable,
-    VectorBackupError,
 )
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from tests.actions.conftest import TaskMemory
-from tests.actions.orders import ALL, CREATE, RUN_STARTED, order
+from tests.actions.orders import ALL, CREATE, RUN_STARTED, assert_refused, order
 
 BACKUP = OperationKind.BACKUP
-
-
-def assert_refused(
-    client: WeaviateClient, server: WeaviateStandIn, asked: BackupOrder, kind: type[VectorBackupError], text: str
-) -> VectorBackupError:
-    """Make sure that an order is refused before anything is started."""
-    with pytest.raises(kind, match=text) as caught:
-        begin_backup(client, asked, NoMemory(), RUN_STARTED)
-    assert server.sent("POST", CREATE) == []
-    return caught.value
 
 
 class TestAttach:

@@ -170,3 +170,10 @@ def test_waits_that_a_restart_begins_together_do_not_ask_together(
     state = watch()
     _wait_async(server, replace(state, since=state.since - age))
     assert drawn == spread
+
+
+def test_a_restarted_wait_looks_before_its_deadline(server: WeaviateStandIn) -> None:
+    server.add_backup("x1", status="STARTED")
+    state = watch(timeout=0.2)
+    with pytest.raises(OperationTimedOut, match="STARTED"):
+        _wait_async(server, replace(state, since=state.since - 100, poll_interval=3600.0))
