@@ -15,7 +15,10 @@
     │   ├── OperationLost                    its status can no longer be read
     │   └── SelectionMismatch                the server works on other collections than it was asked for
     ├── BrokenDescriptor                     a descriptor of Weaviate's in storage can't be read
-    ├── StorageError                         the storage of a location can't be read
+    ├── StorageError                         the storage of a location can't be read or written
+    │   ├── ObjectNotFound                   there is no such object
+    │   ├── ObjectChanged                    the object was written anew since it was listed
+    │   ├── DeletionFailed                   some of several objects could not be deleted
     │   └── StorageUnreachable               no connection, no answer in time, or a fault of the storage's own
     └── WeaviateError                        an answer of the server, or the lack of one
         ├── Rejected                         4xx: the server understood and said no
@@ -35,6 +38,7 @@ turn these into Airflow's own exceptions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -110,7 +114,28 @@ class BrokenDescriptor(VectorBackupError):
 
 
 class StorageError(VectorBackupError):
-    """The storage of a location can't be read: a bucket, a permission, a credential or a library is missing."""
+    """The storage of a location can't be read or written: a bucket, a permission, a credential or a library is missing."""
+
+
+class ObjectNotFound(StorageError):
+    """There is no such object."""
+
+
+class ObjectChanged(StorageError):
+    """The object was written anew since it was listed."""
+
+    retryable = True
+
+
+class DeletionFailed(StorageError):
+    """Some of several objects could not be deleted; the others were.
+
+    :param reasons: by key, in the storage's words.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", reasons: Mapping[str, str]) -> None:
+        super().__init__(message, hint=hint)
+        self.reasons = dict(reasons)
 
 
 class StorageUnreachable(StorageError):

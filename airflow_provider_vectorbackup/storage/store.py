@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import InvalidRequest, StorageError
 
 LARGEST_READ_BYTES = 64 * 2**20
-"""What :meth:`Store.read` takes into memory; descriptors are far below."""
+"""What :meth:`Store.read` and :meth:`Store.create` take into memory; descriptors are far below."""
+
+PIECE_BYTES = 2**20
+"""The most that :meth:`Store.stream` yields at once."""
+
+PART_BYTES = 16 * 2**20
+"""The size of an upload's parts, and of what is uploaded in one request; larger where there would be too many."""
+
+CONNECTIONS = 16
+"""Kept open by a store, for as many threads."""
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 30
@@ -23,16 +35,98 @@ _UNFIT = frozenset({"Cc", "Cs"})
 """Categories of characters: control, and halves of surrogate pairs, which no provider takes."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing shows it.
+
+    :param key: relative to the location's prefix.
+    :param etag: another one whenever the content was written anew; compared with others of the same store only.
+    :param modified_at: UTC.
+    """
+
+    key: str
+    size_bytes: int
+    etag: str
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedUpload:
+    """An upload that was begun and neither ended nor aborted; it takes up space and no listing of objects shows it.
+
+    :param upload_id: the store's own name for it.
+    :param started_at: UTC; None where the store does not tell.
+    """
+
+    key: str
+    upload_id: str
+    started_at: datetime | None = None
+
+
 class Store(Protocol):
-    """The objects of one location. Not for use by several threads at once."""
+    """The objects of one location. Several threads may use it at once.
+
+    Every method raises, beside what it names: InvalidRequest for a key that would leave the location, StorageError for
+    what the storage refuses, StorageUnreachable for what may pass.
+    """
+
+    def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yield the objects whose keys begin with ``prefix``, page by page, in the order of their keys as UTF-8.
+
+        Keys come as they are there, even those that no other method takes; folders' markers do not.
+        """
 
     def read(self, key: str) -> bytes | None:
         """Return a small object's content, None where there is no such object.
 
-        :param key: relative to the location's prefix.
-        :raises InvalidRequest: the key would leave the location.
         :raises StorageError: it can't be read, is too large, or it can't be told whether it is there.
         """
+
+    def stream(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        """Yield an object's bytes from ``start`` on, up to ``end`` (not included) if one is given.
+
+        Ends normally only after the last byte asked for. Close the iterator (``contextlib.closing``) if it is left early.
+
+        :param etag: as listed; another content is then refused.
+        :raises ObjectNotFound: there is no such object.
+        :raises ObjectChanged: it is not the one with that ``etag`` any more.
+        """
+
+    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
+        """Write an object of known size from pieces of any size; one that is there is replaced.
+
+        It can be seen once it is whole, not before. If this raises, also because ``pieces`` did, nothing has changed and
+        no unfinished upload of this call is left, as far as the storage can still be reached.
+
+        :raises InvalidRequest: the pieces are not ``size_bytes`` together.
+        """
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write a small object unless there is one of that key; return whether this call wrote it.
+
+        Of several at once, one writes. After a lost answer, an object with this very content counts as written.
+        """
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects, many in a request where the storage can; those that are not there are no error.
+
+        :raises DeletionFailed: some could not be deleted; all others were.
+        """
+
+    def copy(self, source: Location, key: str, target_key: str) -> None:
+        """Copy an object of ``source``, reached with this store's own credentials, inside the storage.
+
+        ``source`` may be this store's location, or another of the same scheme. No bytes pass through this process, except
+        on a file system. What is at ``target_key`` is replaced, once the copy is whole.
+
+        :raises ObjectNotFound: there is no such object in ``source``.
+        """
+
+    def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """Yield the unfinished uploads to keys that begin with ``prefix``, as far as the storage tells."""
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        """Give up an unfinished upload and free its space; one that is not there any more is no error."""
 
     def close(self) -> None:
         """Close connections."""
@@ -58,6 +152,16 @@ def name_in_bucket(location: Location, key: str) -> str:
     :raises InvalidRequest: the key would leave the location.
     """
     return f"{location.prefix}/{require_key(key)}".lstrip("/")
+
+
+def prefix_in_bucket(location: Location, prefix: str) -> str:
+    """Return what the whole names of a location's objects begin with."""
+    return f"{location.prefix}/{prefix}".lstrip("/")
+
+
+def key_of_name(location: Location, name: str) -> str:
+    """Return the key of an object, from its whole name in the bucket."""
+    return name.removeprefix(f"{location.prefix}/") if location.prefix else name
 
 
 def unreadable(
