@@ -114,7 +114,7 @@ class BrokenDescriptor(VectorBackupError):
 
 
 class StorageError(VectorBackupError):
-    """The storage of a location can't be read or written: a bucket, a permission, a credential or a library is missing."""
+    """A location can't be read or written: a bucket, a permission, a credential or a library is missing."""
 
 
 class ObjectNotFound(StorageError):

@@ -85,7 +85,8 @@ class Store(Protocol):
     def stream(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         """Yield an object's bytes from ``start`` on, up to ``end`` (not included) if one is given.
 
-        Ends normally only after the last byte asked for. Close the iterator (``contextlib.closing``) if it is left early.
+        Ends normally only after the last byte asked for. Close the iterator (``contextlib.closing``) if it is left
+        early.
 
         :param etag: as listed; another content is then refused.
         :raises ObjectNotFound: there is no such object.
@@ -95,8 +96,8 @@ class Store(Protocol):
     def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
         """Write an object of known size from pieces of any size; one that is there is replaced.
 
-        It can be seen once it is whole, not before. If this raises, also because ``pieces`` did, nothing has changed and
-        no unfinished upload of this call is left, as far as the storage can still be reached.
+        It can be seen once it is whole, not before. If this raises, also because ``pieces`` did, nothing has changed
+        and no unfinished upload of this call is left, as far as the storage can still be reached.
 
         :raises InvalidRequest: the pieces are not ``size_bytes`` together.
         """
@@ -116,8 +117,8 @@ class Store(Protocol):
     def copy(self, source: Location, key: str, target_key: str) -> None:
         """Copy an object of ``source``, reached with this store's own credentials, inside the storage.
 
-        ``source`` may be this store's location, or another of the same scheme. No bytes pass through this process, except
-        on a file system. What is at ``target_key`` is replaced, once the copy is whole.
+        ``source`` may be this store's location, or another of the same scheme. No bytes pass through this process,
+        except on a file system. What is at ``target_key`` is replaced, once the copy is whole.
 
         :raises ObjectNotFound: there is no such object in ``source``.
         """
