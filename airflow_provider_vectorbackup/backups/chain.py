@@ -1,0 +1,89 @@
+"""Chains: a backup with all those that its files lie in, or that it names as its base. Whoever wrote them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from airflow_provider_vectorbackup.backups.codecs import Codec
+from airflow_provider_vectorbackup.backups.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a chain needs to know of one backup.
+
+    :param bases: direct ones, of both sources: what the descriptors name as base, and where they say that files lie.
+    :param base_backup_id: the one that the coordinator's descriptor names.
+    """
+
+    backup_id: str
+    status: Status
+    codec: Codec
+    started_at: datetime | None
+    base_backup_id: str | None = None
+    bases: frozenset[str] = frozenset()
+
+
+def chain_of(backup_id: str, bases_of: Callable[[str], Collection[str]]) -> tuple[str, ...]:
+    """Return a backup's ancestors and itself, each after all of its own bases; circles are cut.
+
+    :param bases_of: the direct bases of a backup; empty also for one that is not there.
+    """
+    done: dict[str, None] = {}
+    begun: set[str] = set()
+    stack = [backup_id]
+    while stack:
+        current = stack[-1]
+        left = sorted(base for base in bases_of(current) if base not in begun) if current not in done else []
+        begun.add(current)
+        if left:
+            stack.append(left[0])
+        else:
+            done[stack.pop()] = None
+    return tuple(done)
+
+
+def chain_in(links: Mapping[str, Link], backup_id: str) -> tuple[str, ...]:
+    """Return the chain of a backup among ``links``, bases first, those that are missing included."""
+    return chain_of(backup_id, lambda name: links[name].bases if name in links else ())
+
+
+def chain_problems(links: Mapping[str, Link], backup_id: str) -> list[str]:
+    """Return what keeps the chain of a backup from being restored, in words; nothing where it is whole.
+
+    Looked at as the server does before a restore: each ancestor's descriptor is there, says SUCCESS, has the same
+    codec, and an earlier start.
+    """
+    chain = chain_in(links, backup_id)
+    problems = [f"base {name} is not there" for name in chain if name not in links]
+    problems += [
+        problem
+        for name in chain
+        if name in links
+        for base in sorted(links[name].bases)
+        if base in links
+        for problem in _between(links[base], links[name])
+    ]
+    return list(dict.fromkeys(problems))
+
+
+def dependents_of(links: Iterable[Link]) -> dict[str, set[str]]:
+    """Return for each backup those that build on it directly; also for bases that are not there."""
+    found: dict[str, set[str]] = {}
+    for link in links:
+        for base in link.bases:
+            found.setdefault(base, set()).add(link.backup_id)
+    return found
+
+
+def _between(base: Link, child: Link) -> list[str]:
+    problems = []
+    if base.status is not Status.SUCCESS:
+        problems.append(f"base {base.backup_id} is {base.status}")
+    if base.codec is not child.codec:
+        problems.append(f"base {base.backup_id} is compressed by {base.codec}, {child.backup_id} by {child.codec}")
+    if not (base.started_at and child.started_at and base.started_at < child.started_at):
+        problems.append(f"base {base.backup_id} did not start before {child.backup_id}")
+    return problems
