@@ -14,7 +14,10 @@
     │   ├── OperationTimedOut                our deadline passed; the server may still be working
     │   ├── OperationLost                    its status can no longer be read
     │   └── SelectionMismatch                the server works on other collections than it was asked for
-    ├── BrokenDescriptor                     a descriptor of Weaviate's in storage can't be read
+    ├── IntegrityError                       what lies in storage is not what it should be
+    │   ├── BrokenDescriptor                 a descriptor of Weaviate's, or a manifest of ours, can't be read
+    │   ├── ChunkDamaged                     a chunk is not what a server wrote
+    │   └── BackupDamaged                    a verification found that a backup can't be restored whole
     ├── StorageError                         the storage of a location can't be read or written
     │   ├── ObjectNotFound                   there is no such object
     │   ├── ObjectChanged                    the object was written anew since it was listed
@@ -109,8 +112,20 @@ class SelectionMismatch(JobError):
     """The server works on other collections than it was asked for."""
 
 
-class BrokenDescriptor(VectorBackupError):
-    """A descriptor of Weaviate's in storage can't be read."""
+class IntegrityError(VectorBackupError):
+    """What lies in storage is not what it should be."""
+
+
+class BrokenDescriptor(IntegrityError):
+    """A descriptor of Weaviate's, or a manifest of ours, can't be read."""
+
+
+class BackupDamaged(IntegrityError):
+    """A verification found that a backup can't be restored whole."""
+
+
+class ChunkDamaged(IntegrityError):
+    """A chunk is not what a server wrote: cut off, changed, or followed by something else."""
 
 
 class StorageError(VectorBackupError):

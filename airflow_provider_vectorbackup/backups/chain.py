@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,23 +50,27 @@ def chain_in(links: Mapping[str, Link], backup_id: str) -> tuple[str, ...]:
     return chain_of(backup_id, lambda name: links[name].bases if name in links else ())
 
 
-def chain_problems(links: Mapping[str, Link], backup_id: str) -> list[str]:
-    """Return what keeps the chain of a backup from being restored, in words; nothing where it is whole.
+@dataclass(frozen=True, slots=True)
+class ChainProblem:
+    """What is wrong with a backup as a base, in words to be read after its id."""
+
+    backup_id: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"base {self.backup_id} {self.problem}"
+
+
+def chain_problems(links: Mapping[str, Link], backup_id: str) -> tuple[ChainProblem, ...]:
+    """Return what keeps the chain of a backup from being restored; nothing where it is whole.
 
     Looked at as the server does before a restore: each ancestor's descriptor is there, says SUCCESS, has the same
     codec, and an earlier start.
     """
     chain = chain_in(links, backup_id)
-    problems = [f"base {name} is not there" for name in chain if name not in links]
-    problems += [
-        problem
-        for name in chain
-        if name in links
-        for base in sorted(links[name].bases)
-        if base in links
-        for problem in _between(links[base], links[name])
-    ]
-    return list(dict.fromkeys(problems))
+    pairs = [(base, links[name]) for name in chain if name in links for base in sorted(links[name].bases)]
+    found = [problem for base, child in pairs for problem in _between(base, links.get(base), child)]
+    return tuple(dict.fromkeys(found))
 
 
 def dependents_of(links: Iterable[Link]) -> dict[str, set[str]]:
@@ -78,12 +82,13 @@ def dependents_of(links: Iterable[Link]) -> dict[str, set[str]]:
     return found
 
 
-def _between(base: Link, child: Link) -> list[str]:
-    problems = []
+def _between(base_id: str, base: Link | None, child: Link) -> Iterator[ChainProblem]:
+    if base is None:
+        yield ChainProblem(base_id, "is not there, or its descriptor can't be read")
+        return
     if base.status is not Status.SUCCESS:
-        problems.append(f"base {base.backup_id} is {base.status}")
+        yield ChainProblem(base_id, f"is {base.status}")
     if base.codec is not child.codec:
-        problems.append(f"base {base.backup_id} is compressed by {base.codec}, {child.backup_id} by {child.codec}")
+        yield ChainProblem(base_id, f"is compressed by {base.codec}, and {child.backup_id} by {child.codec}")
     if not (base.started_at and child.started_at and base.started_at < child.started_at):
-        problems.append(f"base {base.backup_id} did not start before {child.backup_id}")
-    return problems
+        yield ChainProblem(base_id, f"did not start before {child.backup_id}")

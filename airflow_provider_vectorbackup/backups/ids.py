@@ -14,6 +14,11 @@ _LEGAL = re.compile(r"[a-z0-9_-]+")
 _HASH_LENGTH = 10
 
 
+def is_legal_id(text: str) -> bool:
+    """Whether a server and every storage accept this as a backup id."""
+    return len(text) <= MAX_LENGTH and _LEGAL.fullmatch(text) is not None
+
+
 def require_legal_id(backup_id: str) -> str:
     """Return ``backup_id`` if a server and every storage accept it.
 

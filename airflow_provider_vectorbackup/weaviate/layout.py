@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from airflow_provider_vectorbackup.backups.codecs import Codec
+from airflow_provider_vectorbackup.backups.status import Status
 from airflow_provider_vectorbackup.weaviate.descriptors import (
     GLOBAL_NAME,
     NODE_NAME,
@@ -13,15 +16,17 @@ from airflow_provider_vectorbackup.weaviate.descriptors import (
 )
 from airflow_provider_vectorbackup.weaviate.node_descriptors import NodeDescriptor, StoredCollection
 
+_SHOWN = 200
+"""Of the server's reason, which may hold the whole request to its storage."""
+
 OWN_FOLDER = "_vectorbackup"
 """In a backup's folder, where this package's own files lie; Weaviate does not look there."""
 
-_FOREIGN_TO_BACKUP = re.compile(
-    rf"{re.escape(RESTORE_NAME)}|{OWN_FOLDER}/.+|(?:[^/]+/)?access-check[^/]*|(?:[^/]+/){{1,2}}[^/]+\.tmp"
-)
+_ACCESS_CHECK = re.compile(r"(?:[^/]+/)?access-check[^/]*")
+_NO_PART = re.compile(rf"{re.escape(RESTORE_NAME)}|{OWN_FOLDER}/.+|{_ACCESS_CHECK.pattern}|.+/chunk-\d+\.tmp")
 _WRITTEN_BY_WEAVIATE = re.compile(
     rf"{re.escape(GLOBAL_NAME)}|{re.escape(RESTORE_NAME)}|(?:[^/]+/)?{re.escape(NODE_NAME)}"
-    r"|[^/]+/[^/]+/chunk-\d+(?:\.tmp)?|(?:[^/]+/)?access-check[^/]*"
+    rf"|[^/]+/[^/]+/chunk-\d+(?:\.tmp)?|{_ACCESS_CHECK.pattern}"
 )
 
 
@@ -30,13 +35,32 @@ def node_folder(backup_id: str, node: str) -> str:
     return f"{backup_id}/{node}" if node else backup_id
 
 
-def own_keys(backup_id: str, node: str, collection: StoredCollection, *, is_chunked: bool) -> Iterator[str]:
-    """Yield the keys of the objects that hold a collection's part on a node, in this backup itself."""
-    folder = node_folder(backup_id, node)
-    if is_chunked:
-        yield from (f"{folder}/{chunk_name(collection, number)}" for number in sorted(collection.chunks))
-    else:
-        yield from (f"{folder}/{file}" for shard in collection.shards for file in shard.files)
+@dataclass(frozen=True, slots=True)
+class NeededObject:
+    """An object that a backup needs.
+
+    :param codec: None for what is no chunk: a file of layout 1.0.
+    :param file_bytes: of the only file in a chunk, where the descriptor tells.
+    """
+
+    key: str
+    codec: Codec | None = None
+    file_bytes: int | None = None
+
+
+def own_objects(node: str, descriptor: NodeDescriptor) -> Iterator[NeededObject]:
+    """Yield the objects in this backup itself that hold its part on a node; the descriptors aside."""
+    folder = node_folder(descriptor.backup_id, node)
+    for collection in descriptor.collections:
+        if not descriptor.is_chunked:
+            files = (file for shard in collection.shards for file in shard.files)
+            yield from (NeededObject(f"{folder}/{file}") for file in files)
+            continue
+        big = (file for shard in collection.shards for file in shard.big_files.values() if len(file.chunk_keys) == 1)
+        file_bytes = {file.chunk_keys[0]: file.size_bytes for file in big}
+        for number in sorted(collection.chunks):
+            name = chunk_name(collection, number)
+            yield NeededObject(f"{folder}/{name}", descriptor.codec, file_bytes.get(name))
 
 
 def referred_keys(node: str, descriptor: NodeDescriptor) -> Iterator[tuple[str, str]]:
@@ -61,7 +85,12 @@ def is_part_of_backup(rest: str) -> bool:
 
     Not: the state of its last restore, this package's own files, and what a crash of the server leaves.
     """
-    return not _FOREIGN_TO_BACKUP.fullmatch(rest)
+    return not _NO_PART.fullmatch(rest)
+
+
+def is_access_check(rest: str) -> bool:
+    """Whether a key below a folder is one that the server writes and deletes to see whether it may."""
+    return _ACCESS_CHECK.fullmatch(rest) is not None
 
 
 def is_written_by_weaviate(rest: str) -> bool:
@@ -74,37 +103,49 @@ def is_written_by_weaviate(rest: str) -> bool:
 
 def descriptor_problems(backup_id: str, told: GlobalDescriptor) -> list[str]:
     """Return what in the coordinator's descriptor keeps a backup from being restored, in words."""
-    problems = []
-    if told.backup_id != backup_id:
-        problems.append(f"is of another backup, {told.backup_id!r}")
-    if told.status != "SUCCESS":
-        problems.append(f"says {told.status}{f' ({told.error})' if told.error else ''}")
-    elif told.error:
-        problems.append(f"has an error: {told.error}")
+    problems = _state_problems(backup_id, told)
+    if told.status is not Status.SUCCESS:
+        return problems
     if not told.nodes:
         problems.append("names no nodes")
     if told.leader and told.leader not in told.nodes:
         problems.append(f"names a leader, {told.leader!r}, that is none of its nodes")
-    return problems
+    counted = [share.pre_compression_bytes for share in told.nodes.values()]
+    return problems + _sum_problems(told.pre_compression_bytes, counted, "its nodes")
 
 
 def node_problems(told: GlobalDescriptor, node: str, found: NodeDescriptor) -> list[str]:
     """Return what in a node's descriptor keeps a backup from being restored whole, in words."""
-    problems = []
-    if found.backup_id != told.backup_id:
-        problems.append(f"is of another backup, {found.backup_id!r}")
-    if found.status != "SUCCESS":
-        problems.append(f"says {found.status}{f' ({found.error})' if found.error else ''}")
-    elif found.error:
-        problems.append(f"has an error: {found.error}")
+    problems = _state_problems(told.backup_id, found)
+    if found.status is not Status.SUCCESS or told.status is not Status.SUCCESS:
+        return problems
+    share = told.nodes[node]
     if found.codec is not told.codec:
         problems.append(f"is compressed by {found.codec}, the backup by {told.codec}")
-    missing = sorted(set(told.nodes[node].collections) - {collection.name for collection in found.collections})
-    if missing:
+    if missing := sorted(set(share.collections) - {collection.name for collection in found.collections}):
         problems.append(f"lacks collections: {', '.join(missing)}")
+    if share.pre_compression_bytes != found.pre_compression_bytes:
+        problems.append(f"counts {found.pre_compression_bytes} bytes, the backup's {share.pre_compression_bytes}")
     for collection in found.collections:
         problems += _collection_problems(node, collection, is_chunked=found.is_chunked)
+    counted = [collection.pre_compression_bytes for collection in found.collections]
+    return problems + _sum_problems(found.pre_compression_bytes, counted, "its collections")
+
+
+def _state_problems(backup_id: str, found: GlobalDescriptor | NodeDescriptor) -> list[str]:
+    reason = f": {found.error[:_SHOWN]}" if found.error else ""
+    problems = [] if found.backup_id == backup_id else [f"is of another backup, {found.backup_id!r}"]
+    if found.status is not Status.SUCCESS or reason:
+        problems.append(f"says {found.status}{reason}")
     return problems
+
+
+def _sum_problems(told: int | None, counted: Sequence[int | None], what: str) -> list[str]:
+    """Compare a sum with what it is of; servers that count (since 1.32) write equal ones."""
+    known = [count for count in counted if count is not None]
+    if told is None or len(known) < len(counted) or sum(known) == told:
+        return []
+    return [f"counts {told} bytes, and {sum(known)} in {what}"]
 
 
 def _collection_problems(node: str, collection: StoredCollection, *, is_chunked: bool) -> Iterator[str]:
@@ -124,7 +165,7 @@ def _collection_problems(node: str, collection: StoredCollection, *, is_chunked:
 
 
 def tenants_left_out(node: str, collection: StoredCollection) -> tuple[str, ...]:
-    """Return the tenants of a node whose data is not in the backup: offloaded ones, and inactive ones of old servers."""
+    """Return a node's tenants whose data is not in the backup: offloaded ones, and inactive ones of old servers."""
     held = {shard.name for shard in collection.shards}
     placed = collection.sharding.places if collection.sharding else {}
     return tuple(sorted(n for n, place in placed.items() if node in place.nodes and place.activity and n not in held))

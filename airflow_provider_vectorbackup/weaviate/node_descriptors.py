@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from airflow_provider_vectorbackup.backups.codecs import Codec
 from airflow_provider_vectorbackup.backups.status import Status, parse_status
@@ -87,7 +88,8 @@ class NodeDescriptor:
     """A node's descriptor.
 
     :param base_backup_id: None for a full backup of this node, also where the whole backup is incremental.
-    :param holds_users: whether it contains database users with hashes of their keys; likewise ``holds_roles``.
+    :param users: names of the database users in it, which stand there with hashes of their keys.
+    :param roles: names of the roles in it.
     """
 
     backup_id: str
@@ -100,8 +102,8 @@ class NodeDescriptor:
     started_at: datetime | None = None
     base_backup_id: str | None = None
     pre_compression_bytes: int | None = None
-    holds_users: bool = False
-    holds_roles: bool = False
+    users: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
 
     @property
     def is_chunked(self) -> bool:
@@ -133,8 +135,8 @@ def parse_node(key: str, content: bytes) -> NodeDescriptor:
         started_at=fields.time("startedAt"),
         base_backup_id=fields.path_of("baseBackupId") or None,
         pre_compression_bytes=fields.number("preCompressionSizeBytes"),
-        holds_users=bool(fields.text("userBackups")),
-        holds_roles=bool(fields.text("rbacBackups")),
+        users=_users(fields.encoded("userBackups")),
+        roles=_roles(fields.encoded("rbacBackups")),
     )
 
 
@@ -170,3 +172,17 @@ def _shard(fields: DescriptorFields) -> Shard:
 
 def _big_file(fields: DescriptorFields) -> BigFile:
     return BigFile(fields.paths("chunkKeys"), fields.number("size") or 0, fields.text("modifiedAt"))
+
+
+def _users(snapshot: Any) -> tuple[str, ...]:
+    """Return the names in a snapshot of users; it is the server's own affair, and may look otherwise one day."""
+    data = snapshot.get("Data") if isinstance(snapshot, dict) else None
+    hashes = data.get("SecureKeyStorageById") if isinstance(data, dict) else None
+    return tuple(sorted(hashes)) if isinstance(hashes, dict) else ()
+
+
+def _roles(snapshot: Any) -> tuple[str, ...]:
+    """Return the names in a snapshot of roles: the first of each policy, after ``role:``."""
+    policies = snapshot.get("roles_policies") if isinstance(snapshot, dict) else None
+    firsts = {str(policy[0]) for policy in policies or () if isinstance(policy, list) and policy}
+    return tuple(sorted(name.removeprefix("role:") for name in firsts))

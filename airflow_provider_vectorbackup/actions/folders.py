@@ -1,0 +1,101 @@
+"""One listing of a location, summed up by folder: each folder may be a backup."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from airflow_provider_vectorbackup.backups.catalogue import Leftover, LeftoverKind
+from airflow_provider_vectorbackup.backups.ids import is_legal_id
+from airflow_provider_vectorbackup.storage.store import Store, StoredObject
+from airflow_provider_vectorbackup.weaviate.descriptors import GLOBAL_NAME, NODE_NAME
+from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER, is_access_check, is_written_by_weaviate
+
+_DIGEST_BYTES = 8
+
+
+@dataclass(slots=True)
+class Folder:
+    """What a listing shows of a folder at the top of a location; of its keys, only digests are kept.
+
+    :param descriptors: by key below the folder.
+    """
+
+    name: str
+    objects: int = 0
+    stored_bytes: int = 0
+    modified_at: datetime | None = None
+    descriptors: dict[str, StoredObject] = field(default_factory=dict)
+    access_checks: list[StoredObject] = field(default_factory=list)
+    has_own_files: bool = False
+    _digests: array[int] = field(default_factory=lambda: array("Q"))
+    _is_sorted: bool = True
+    _of_weaviate: int = 0
+
+    def add(self, stored: StoredObject) -> None:
+        """Add an object that was listed."""
+        rest = stored.key.partition("/")[2]
+        self.objects += 1
+        self.stored_bytes += stored.size_bytes
+        self.modified_at = max(self.modified_at or stored.modified_at, stored.modified_at)
+        self.has_own_files |= rest.startswith(f"{OWN_FOLDER}/")
+        if is_written_by_weaviate(rest):
+            self._of_weaviate += 1
+        if is_access_check(rest):
+            self.access_checks.append(stored)
+        elif rest == GLOBAL_NAME or rest.rpartition("/")[2] == NODE_NAME:
+            self.descriptors[rest] = stored
+        self._digests.append(digest_of(stored.key))
+        self._is_sorted = False
+
+    @property
+    def descriptor(self) -> StoredObject | None:
+        """The coordinator's descriptor, or the only one of a backup of 1.15."""
+        return self.descriptors.get(GLOBAL_NAME) or self.descriptors.get(NODE_NAME)
+
+    def count_missing(self, digests: Iterable[int]) -> int:
+        """Return how many of these objects, given by digests of their keys, are not in this folder."""
+        if not self._is_sorted:
+            self._digests = array("Q", sorted(self._digests))
+            self._is_sorted = True
+        return sum(not self._holds(digest) for digest in set(digests))
+
+    def _holds(self, digest: int) -> bool:
+        found = bisect_left(self._digests, digest)
+        return found < len(self._digests) and self._digests[found] == digest
+
+    def leftovers(self) -> list[Leftover]:
+        """Return what in this folder is part of no backup that has a descriptor."""
+        if self.descriptor or self.objects == len(self.access_checks):
+            return [
+                Leftover(LeftoverKind.ACCESS_CHECK, left.key, left.size_bytes, left.modified_at)
+                for left in self.access_checks
+            ]
+        ours = self._of_weaviate and is_legal_id(self.name)
+        kind = LeftoverKind.NO_DESCRIPTOR if ours else LeftoverKind.FOREIGN
+        return [Leftover(kind, f"{self.name}/", self.stored_bytes, self.modified_at)]
+
+
+def list_folders(store: Store) -> tuple[dict[str, Folder], list[Leftover]]:
+    """List a location: its folders by name, and the objects that lie in none.
+
+    :raises StorageError: it can't be listed.
+    """
+    folders: dict[str, Folder] = {}
+    loose: list[Leftover] = []
+    for stored in store.list_objects():
+        name, slash, _ = stored.key.partition("/")
+        if slash:
+            (folders.get(name) or folders.setdefault(name, Folder(name))).add(stored)
+        else:
+            loose.append(Leftover(LeftoverKind.FOREIGN, stored.key, stored.size_bytes, stored.modified_at))
+    return folders, loose
+
+
+def digest_of(key: str) -> int:
+    """Return a digest of a key in 64 bits: whole keys, by the million, would not fit into memory."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=_DIGEST_BYTES).digest(), "big")

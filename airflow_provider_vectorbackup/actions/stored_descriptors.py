@@ -1,0 +1,109 @@
+"""The descriptors of a backup and of its chain, read from storage once each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from airflow_provider_vectorbackup.backups.chain import Link, chain_of
+from airflow_provider_vectorbackup.backups.status import OperationKind
+from airflow_provider_vectorbackup.backups.verification import Finding
+from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, StorageError
+from airflow_provider_vectorbackup.storage.store import Store
+from airflow_provider_vectorbackup.weaviate.descriptors import (
+    GlobalDescriptor,
+    global_key,
+    node_key,
+    parse_global,
+    parse_single,
+)
+from airflow_provider_vectorbackup.weaviate.layout import descriptor_problems, node_problems
+from airflow_provider_vectorbackup.weaviate.node_descriptors import NodeDescriptor, parse_node
+
+Descriptor = TypeVar("Descriptor")
+
+
+class StoredDescriptors:
+    """Reads descriptors when they are first asked for.
+
+    ``findings`` are what is wrong with those that were: not there, not to be read, of another backup, not SUCCESS.
+    A storage that fails just now is raised (StorageUnreachable), not found: what can't be reached may be fine.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._globals: dict[str, GlobalDescriptor | None] = {}
+        self._nodes: dict[tuple[str, str], NodeDescriptor | None] = {}
+        self.findings: list[Finding] = []
+
+    def told(self, backup_id: str) -> GlobalDescriptor | None:
+        """Return the coordinator's descriptor of a backup, None where it is not there or can't be read."""
+        if backup_id not in self._globals:
+            self._globals[backup_id] = self._read_global(backup_id)
+        return self._globals[backup_id]
+
+    def node(self, backup_id: str, node: str) -> NodeDescriptor | None:
+        """Return a node's descriptor, None where it is not there or can't be read."""
+        if (backup_id, node) not in self._nodes:
+            self._nodes[backup_id, node] = self._read_node(backup_id, node)
+        return self._nodes[backup_id, node]
+
+    def nodes(self, backup_id: str) -> dict[str, NodeDescriptor]:
+        """Return the descriptors of a backup's nodes, as far as they can be read."""
+        told = self.told(backup_id)
+        found = {node: self.node(backup_id, node) for node in told.nodes} if told else {}
+        return {node: descriptor for node, descriptor in found.items() if descriptor}
+
+    def chain(self, backup_id: str) -> tuple[str, ...]:
+        """Return a backup after all of its bases, as all descriptors tell; those that are missing included."""
+        return chain_of(backup_id, lambda name: link.bases if (link := self.link(name)) else ())
+
+    def link(self, backup_id: str) -> Link | None:
+        """Return what a chain needs to know of a backup, None where its descriptor is not there or can't be read."""
+        told = self.told(backup_id)
+        if told is None:
+            return None
+        bases = {base for descriptor in self.nodes(backup_id).values() for base in descriptor.bases}
+        bases |= {told.base_backup_id} if told.base_backup_id else set()
+        return Link(
+            backup_id, told.status, told.codec, told.started_at, told.base_backup_id, frozenset(bases - {backup_id})
+        )
+
+    def _read_global(self, backup_id: str) -> GlobalDescriptor | None:
+        """Read the coordinator's descriptor; a backup of 1.15 has but one, whose place is another."""
+        key, single = global_key(OperationKind.BACKUP, backup_id), node_key(backup_id, "")
+        content = self._content(key)
+        if content is None and (only := self._content(single)) is not None:
+            key, content, parse = single, only, parse_single
+        else:
+            parse = parse_global
+        told = self._parsed(key, content, parse)
+        if told:
+            self.findings += [Finding(key, problem) for problem in descriptor_problems(backup_id, told)]
+        return told
+
+    def _read_node(self, backup_id: str, node: str) -> NodeDescriptor | None:
+        key, told = node_key(backup_id, node), self.told(backup_id)
+        found = self._parsed(key, self._content(key), parse_node)
+        if found and told:
+            self.findings += [Finding(key, problem) for problem in node_problems(told, node, found)]
+        return found
+
+    def _content(self, key: str) -> bytes | None:
+        """Return what a descriptor holds, None where it is not there; one that can't be got at is a finding."""
+        try:
+            return self._store.read(key)
+        except StorageError as error:
+            if error.retryable:
+                raise
+            self.findings.append(Finding(key, error.message))
+            return b""
+
+    def _parsed(self, key: str, content: bytes | None, parse: Callable[[str, bytes], Descriptor]) -> Descriptor | None:
+        if content is None:
+            self.findings.append(Finding(key, "is not there"))
+        try:
+            return parse(key, content) if content is not None else None
+        except BrokenDescriptor as error:
+            self.findings.append(Finding(key, f"can't be read ({error.message})"))
+            return None
