@@ -25,8 +25,8 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "operators": _modules("operators.create", "operators.restore", "operators.cancel"),
-        "sensors": _modules("sensors.weaviate"),
+        "operators": _modules("operators.create", "operators.restore", "operators.cancel", "operators.verify"),
+        "sensors": _modules("sensors.weaviate", "sensors.freshness"),
         "hooks": _modules("hooks.weaviate"),
         "triggers": _modules("triggers.weaviate"),
         "connection-types": [

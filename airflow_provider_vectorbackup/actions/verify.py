@@ -15,8 +15,8 @@ from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.status import OperationKind, Status
 from airflow_provider_vectorbackup.backups.verification import Finding, Level, Report
-from airflow_provider_vectorbackup.exceptions import BrokenDescriptor
-from airflow_provider_vectorbackup.storage.store import Store, StoredObject
+from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, InvalidRequest
+from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store, StoredObject
 from airflow_provider_vectorbackup.transfer.manifest import Manifest, manifest_key, parse_manifest
 from airflow_provider_vectorbackup.weaviate.descriptors import global_key, node_key, parse_state
 from airflow_provider_vectorbackup.weaviate.layout import (
@@ -27,21 +27,19 @@ from airflow_provider_vectorbackup.weaviate.layout import (
     tenants_left_out,
 )
 
-DEFAULT_THREADS = 2
 
-
-def verify_backup(
-    store: Store, location: Location, backup_id: str, level: Level, *, threads: int = DEFAULT_THREADS
-) -> Report:
+def verify_backup(store: Store, location: Location, backup_id: str, level: Level, *, threads: int = 4) -> Report:
     """Look at a backup and its chain, and return what was found; damage is no error here.
 
     :param threads: chunks that are read and unpacked side by side, for ``deep``.
-    :raises InvalidRequest: the id is none.
+    :raises InvalidRequest: the id is none, or the number of threads.
     :raises StorageError: the location can't be listed.
     :raises StorageUnreachable: the storage fails just now, and nothing can be said.
     """
     began = time.monotonic()
     require_legal_id(backup_id)
+    if not 1 <= threads <= CONNECTIONS:
+        raise InvalidRequest(f"threads is {threads}.", hint=f"Give 1 to {CONNECTIONS}.")
     look = _Look(store, StoredDescriptors(store))
     chain = look.at_chain(backup_id)
     for name in chain:
@@ -129,21 +127,24 @@ class _Look:
 
     def _at_others(self, name: str, keys: set[str]) -> None:
         """Look at what lies there and is not needed."""
-        ended_well = (told := self.descriptors.told(name)) and told.status is Status.SUCCESS
+        told = self.descriptors.told(name)
+        ended_well = told is not None and told.status is Status.SUCCESS
         broken = {finding.key for finding in self.descriptors.findings}
         for key in sorted(keys - broken) if ended_well else ():
             if is_part_of_backup(key.removeprefix(f"{name}/")):
                 self.warnings.append(Finding(key, "is in no descriptor"))
-        restores = global_key(OperationKind.RESTORE, name)
-        if restores in keys and (content := self.store.read(restores)) is not None:
-            try:
-                swallows = parse_state(restores, content).status is Status.CANCELLING
-            except BrokenDescriptor as error:
-                self.warnings.append(Finding(restores, f"can't be read ({error.message})"))
-            else:
-                if swallows:
-                    told = "says CANCELLING: a server would accept every restore and do nothing; delete it"
-                    self.damage.append(Finding(restores, told))
+        if global_key(OperationKind.RESTORE, name) in keys:
+            self._at_restore(global_key(OperationKind.RESTORE, name))
+
+    def _at_restore(self, key: str) -> None:
+        """Look at the state of the last restore: no part of the backup, but it can keep it from being restored."""
+        content = self.store.read(key)
+        try:
+            if content is not None and parse_state(key, content).status is Status.CANCELLING:
+                swallows = "says CANCELLING: a server would accept every restore and do nothing; delete it"
+                self.damage.append(Finding(key, swallows))
+        except BrokenDescriptor as error:
+            self.warnings.append(Finding(key, f"can't be read ({error.message})"))
 
     def _at_manifest(self, name: str, listed: dict[str, StoredObject]) -> None:
         """Compare sizes with the checksum manifest, where there is one."""

@@ -67,6 +67,13 @@ class Report:
     unchecked: str = ""
     collections: tuple[str, ...] = field(default=())
 
+    def in_words(self) -> str:
+        """Return one or two sentences for a log."""
+        state = f"{len(self.damage)} found wrong" if self.damage else "whole"
+        read = f", {self.read_bytes} of them read" if self.level is Level.DEEP else ""
+        told = f"{self.uri}: {state}, by a {self.level} look at {self.objects} objects, {self.stored_bytes} bytes{read}"
+        return f"{told}; {len(self.warnings)} warnings; {self.seconds:g} s. {self.unchecked}".rstrip()
+
     def to_json(self) -> dict[str, Any]:
         """Return the whole report."""
         return asdict(self) | {"is_whole": not self.damage}

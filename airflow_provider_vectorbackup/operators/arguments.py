@@ -88,18 +88,25 @@ def choice(argument: str, value: Any, kinds: type[E]) -> E:
         raise InvalidRequest(f"{argument} is {value!r}.", hint=f"Use one of {', '.join(kinds)}.") from None
 
 
-def seconds(argument: str, value: float | timedelta, *, or_zero: bool = False) -> float:
-    """Return a duration in seconds.
+def seconds(argument: str, value: float | str | timedelta, *, or_zero: bool = False) -> float:
+    """Return a duration in seconds; a template renders to the text of a number.
 
     :raises InvalidRequest: it is not above 0.
     """
-    length = value.total_seconds() if isinstance(value, timedelta) else value
-    is_number = isinstance(length, int | float) and not isinstance(length, bool)
-    if is_number and (0 < length < math.inf or (or_zero and length == 0)):
-        return float(length)
+    length = value.total_seconds() if isinstance(value, timedelta) else _number(value)
+    if 0 < length < math.inf or (or_zero and length == 0):
+        return length
     raise InvalidRequest(
         f"{argument} is {value!r}.", hint=f"Give seconds above 0{', or 0' if or_zero else ''}, or a timedelta."
     )
+
+
+def _number(value: Any) -> float:
+    """Return a number or the text of one, NaN for all else."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _decoded(argument: str, value: str, example: str) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,15 +15,11 @@ from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation, summary_of
 from airflow_provider_vectorbackup.backups.slot import SlotWait
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
-from airflow_provider_vectorbackup.compat import (
-    AirflowFailException,
-    AirflowSkipException,
-    memory_of,
-    triggers_have_on_kill,
-)
-from airflow_provider_vectorbackup.exceptions import NothingToRestore, OperationInProgress, VectorBackupError
+from airflow_provider_vectorbackup.compat import memory_of, triggers_have_on_kill
+from airflow_provider_vectorbackup.exceptions import OperationInProgress, VectorBackupError
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
+from airflow_provider_vectorbackup.operators.errors import airflow_errors
 from airflow_provider_vectorbackup.operators.killing import CancelsWhenKilled
 
 if TYPE_CHECKING:
@@ -41,19 +35,6 @@ _DEFERRAL_MARGIN = timedelta(minutes=30)
 def default_deferrable() -> bool:
     """Return Airflow's setting ``[operators] default_deferrable``."""
     return conf.getboolean("operators", "default_deferrable", fallback=False)
-
-
-@contextmanager
-def airflow_errors() -> Iterator[None]:
-    """Turn our errors into Airflow's: what can't pass by itself fails at once, the rest is left to retries."""
-    try:
-        yield
-    except NothingToRestore as error:
-        raise AirflowSkipException(str(error)) from error
-    except VectorBackupError as error:
-        if error.retryable:
-            raise
-        raise AirflowFailException(str(error)) from error
 
 
 class OnServer:

@@ -12,7 +12,8 @@ from airflow.sdk import BaseOperator
 from airflow_provider_vectorbackup.backups.status import OperationKind
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
-from airflow_provider_vectorbackup.operators.base import OnServer, airflow_errors
+from airflow_provider_vectorbackup.operators.base import OnServer
+from airflow_provider_vectorbackup.operators.errors import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -16,7 +16,8 @@ from airflow_provider_vectorbackup.compat import AirflowSensorTimeout, AirflowSk
 from airflow_provider_vectorbackup.exceptions import OperationTimedOut
 from airflow_provider_vectorbackup.hooks.weaviate import WeaviateBackupHook
 from airflow_provider_vectorbackup.operators import arguments
-from airflow_provider_vectorbackup.operators.base import OnServer, airflow_errors, default_deferrable
+from airflow_provider_vectorbackup.operators.base import OnServer, default_deferrable
+from airflow_provider_vectorbackup.operators.errors import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

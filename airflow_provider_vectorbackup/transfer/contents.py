@@ -91,24 +91,24 @@ class CollectionContents:
                 yield from self._file_findings(file, shard, found)
 
     def _file_findings(self, file: str, shard: Shard, found: list[tuple[str, Member]]) -> Iterator[Finding]:
-        """Yield what is wrong with a file among others; a large one may go on in the next chunks."""
+        """Yield what is wrong with a file that no chunks are named for; a large one may go on in other chunks."""
         if not found:
             key = self._keys_of.get(shard.name, [self._folder])[0]
             yield Finding(key, f"lacks {file}, as do the other chunks of shard {shard.name}")
         offset = 0
-        for key, part in found:
+        for key, part in sorted(found, key=lambda place: place[1].offset_bytes):
             if part.offset_bytes != offset:
                 yield Finding(key, f"holds {file} from byte {part.offset_bytes} on, not from {offset} on")
                 return
             offset += part.size_bytes
 
     def _part_findings(self, file: str, keys: Sequence[str], size_bytes: int, parts: Parts) -> Iterator[Finding]:
-        """Yield what is wrong with a file that has chunks of its own, from its first byte to its last."""
+        """Yield what is wrong with a file that chunks are named for, from its first byte to its last."""
         offset, key = 0, self._folder
         for key in keys:
             part = parts.get(key)
-            if part is None or part.offset_bytes != offset or len(self._members[key] or ()) != 1:
-                yield Finding(key, f"does not hold {file} from byte {offset} on, and that alone")
+            if part is None or part.offset_bytes != offset:
+                yield Finding(key, f"does not hold {file} from byte {offset} on")
                 return
             offset += part.size_bytes
         if offset != size_bytes:
@@ -144,7 +144,7 @@ class CollectionContents:
             yield Finding(f"{self._folder}/{self._collection.name}/", f"holds {total} bytes of files, not {told}")
 
     def _files_of(self, ancestor: str) -> Mapping[str, BigFile] | None:
-        """Return the files that have chunks of their own in an ancestor, None where its descriptor can't be read."""
+        """Return the files that chunks are named for in an ancestor, None where its descriptor can't be read."""
         if ancestor not in self._ancestors:
             told = self._node_of(ancestor, self._node)
             same = [c for c in told.collections if c.name == self._collection.name] if told else []

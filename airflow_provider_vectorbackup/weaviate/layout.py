@@ -40,12 +40,12 @@ class NeededObject:
     """An object that a backup needs.
 
     :param codec: None for what is no chunk: a file of layout 1.0.
-    :param file_bytes: of the only file in a chunk, where the descriptor tells.
+    :param file_bytes: of a file that is wholly in a chunk, where the descriptor tells.
     """
 
     key: str
     codec: Codec | None = None
-    file_bytes: int | None = None
+    file_bytes: int = 0
 
 
 def own_objects(node: str, descriptor: NodeDescriptor) -> Iterator[NeededObject]:
@@ -60,7 +60,7 @@ def own_objects(node: str, descriptor: NodeDescriptor) -> Iterator[NeededObject]
         file_bytes = {file.chunk_keys[0]: file.size_bytes for file in big}
         for number in sorted(collection.chunks):
             name = chunk_name(collection, number)
-            yield NeededObject(f"{folder}/{name}", descriptor.codec, file_bytes.get(name))
+            yield NeededObject(f"{folder}/{name}", descriptor.codec, file_bytes.get(name, 0))
 
 
 def referred_keys(node: str, descriptor: NodeDescriptor) -> Iterator[tuple[str, str]]:

@@ -22,7 +22,7 @@ from airflow_provider_vectorbackup.weaviate.stored_schema import (
 
 @dataclass(frozen=True, slots=True)
 class BigFile:
-    """A file that lies alone in chunks of this backup.
+    """A file that chunks of this backup are named for.
 
     :param chunk_keys: relative to the node's folder, like ``Article/chunk-3``; several for a file that was split.
     :param modified_at: as written, for comparison with other descriptors.
@@ -51,7 +51,7 @@ class Shard:
     """A shard, or tenant, on one node.
 
     :param files: paths in the server's data directory of the files stored in this backup, big ones included.
-    :param big_files: those of ``files`` that lie alone in their chunks.
+    :param big_files: those of ``files`` that chunks are named for: later incrementals may refer to them.
     :param references: those that lie in ancestors.
     """
 

@@ -126,13 +126,13 @@ class TestChoice:
 
 
 class TestSeconds:
-    @pytest.mark.parametrize(("value", "seconds"), [(3, 3.0), (0.5, 0.5), (timedelta(minutes=2), 120.0)])
+    @pytest.mark.parametrize(("value", "seconds"), [(3, 3.0), (0.5, 0.5), ("60", 60.0), (timedelta(minutes=2), 120.0)])
     def test_given(self, value: Any, seconds: float) -> None:
         read = arguments.seconds("timeout", value)
         assert (read, type(read)) == (seconds, float)
 
     @pytest.mark.parametrize(
-        "value", [0, -1, timedelta(0), timedelta(seconds=-1), "60", None, True, math.nan, math.inf]
+        "value", [0, -1, timedelta(0), timedelta(seconds=-1), "a day", "", None, True, math.nan, math.inf]
     )
     def test_what_is_no_duration(self, value: Any) -> None:
         assert_refused(lambda: arguments.seconds("timeout", value), f"timeout is {value!r}.")
