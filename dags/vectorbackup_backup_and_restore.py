@@ -1,15 +1,18 @@
 """Back up one Weaviate server and restore it into another.
 
 1. `back_up` makes a backup of the source.
-2. `wait_until_seen` makes sure that the target finds that backup, finished, in *its* storage: both servers must write
+2. `verify` reads it from storage and proves that it can be restored, without a server. For that, the worker must reach
+   the storage: the source's connection holds a location for the backend.
+3. `wait_until_seen` makes sure that the target finds that backup, finished, in *its* storage: both servers must write
    to the same bucket and path, each by its own settings.
-3. `restore` puts it into the target. Collections that are there already make it fail before anything is started, unless
+4. `restore` puts it into the target. Collections that are there already make it fail before anything is started, unless
    the form says otherwise.
 
-The source serves reads and writes throughout. All three tasks wait on the triggerer, where a wait occupies no worker.
+The source serves reads and writes throughout. The tasks that wait do so on the triggerer, where a wait occupies no
+worker.
 
 It is started by hand ("Trigger"): the form asks for the two connections, both of type `weaviate_backup`. The first
-task's XCom `backup_id` is what the other two work on. Lists are passed with `| tojson`, because templates render to
+task's XCom `backup_id` is what the others work on. Lists are passed with `| tojson`, because templates render to
 text.
 
 `make demo` runs this Dag.
@@ -21,13 +24,18 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, Param
 
-from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator, WeaviateRestoreBackupOperator
+from airflow_provider_vectorbackup.operators import (
+    WeaviateCreateBackupOperator,
+    WeaviateRestoreBackupOperator,
+    WeaviateVerifyBackupOperator,
+)
 from airflow_provider_vectorbackup.sensors import WeaviateBackupSensor
 
 COLLECTIONS = ["Airport", "Barley", "Car", "Article*"]
 """What the form proposes: names and wildcards. Put your own here."""
 
 BACKUP_ID = "{{ ti.xcom_pull(task_ids='back_up', key='backup_id') }}"
+LOCATION = "{{ ti.xcom_pull(task_ids='back_up', key='location') }}"
 
 PARAMS = {
     "source_conn_id": Param(
@@ -67,6 +75,17 @@ PARAMS = {
         examples=COLLECTIONS,
         title="Collections",
         description="Nothing chosen: all.",
+        section="What",
+    ),
+    "verify": Param(
+        "deep",
+        type="string",
+        enum=["quick", "deep"],
+        values_display={
+            "quick": "By one listing: everything is there",
+            "deep": "By reading every byte: everything is whole",
+        },
+        title="How the backup is verified",
         section="What",
     ),
     "if_collection_exists": Param(
@@ -110,6 +129,15 @@ with DAG(
         timeout=timedelta(hours=12),
     )
 
+    # [START howto_operator_verify_backup]
+    verify = WeaviateVerifyBackupOperator(
+        task_id="verify",
+        location=LOCATION,
+        backup_id=BACKUP_ID,
+        level="{{ params.verify }}",
+    )
+    # [END howto_operator_verify_backup]
+
     # [START howto_sensor_backup]
     wait_until_seen = WeaviateBackupSensor(
         task_id="wait_until_seen",
@@ -135,4 +163,4 @@ with DAG(
     )
     # [END howto_operator_restore_backup]
 
-    back_up >> wait_until_seen >> restore
+    back_up >> verify >> wait_until_seen >> restore

@@ -15,6 +15,7 @@ class Facts:
     """What was seen.
 
     :param summary: what the backup task returned (XCom).
+    :param verified: what the verification task returned (XCom).
     :param stored: the number of the backup's objects in the store, and their bytes.
     :param task_seconds: task -> how long it took.
     :param loaded: collection, or collection/tenant -> objects written into the source.
@@ -22,6 +23,7 @@ class Facts:
     """
 
     summary: Mapping[str, Any]
+    verified: Mapping[str, Any]
     store: str
     stored: tuple[int, int]
     task_seconds: Mapping[str, float]
@@ -40,6 +42,10 @@ def problems(facts: Facts) -> list[str]:
         found.append("The source is empty, so nothing was shown.")
     if facts.summary["status"] != "SUCCESS" or not facts.stored[0]:
         found.append(f"The backup is {facts.summary['status']}, with {facts.stored[0]} objects in the store.")
+    if not facts.verified["is_whole"] or not facts.verified["read_bytes"]:
+        found.append(
+            f"The verification read {facts.verified['read_bytes']} bytes and found {facts.verified['damage']}."
+        )
     if dict(facts.source) != dict(facts.loaded):
         found.append("The source does not hold what was loaded into it.")
     differing = [name for name in _names(facts) if facts.source.get(name) != facts.target.get(name)]
@@ -59,6 +65,8 @@ def summary(facts: Facts) -> str:
         "Where": facts.summary["uri"],
         "Store": facts.store,
         "Status": f"{facts.summary['status']}, made by Weaviate {facts.summary['server_version']}",
+        "Verified": f"without the server: every byte of {facts.verified['objects']} files read and found whole, "
+        f"in {facts.verified['seconds']:.1f} s",
         "Contents": f"{sum(facts.source.values()):,} objects in {len(collections)} collections: "
         f"{', '.join(collections)}",
         "Size": f"{_size(facts.summary['pre_compression_bytes'])} in the server, "

@@ -89,7 +89,7 @@ def _play(folder: Path, once: bool) -> tuple[int, str]:
     except Exception as error:  # noqa: BLE001 - whatever it is, nothing is left running and the last line says so
         traceback.print_exc()
         return 1, f"FAILED: {type(error).__name__}: {error}"
-    return 0, "OK: backed up, restored, and the same on both sides."
+    return 0, "OK: backed up, verified, restored, and the same on both sides."
 
 
 def show(services: ExitStack, folder: Path) -> Airflow:
@@ -97,8 +97,8 @@ def show(services: ExitStack, folder: Path) -> Airflow:
 
     :raises DemoFailed: the run failed, or the target does not hold what the source does.
     """
-    print("Airflow backs up a Weaviate to S3 and restores it into a second, empty one: on 127.0.0.1 only, with servers")
-    print(f"of its own, in {folder}. Ctrl-C stops all of it, at any time.")
+    print("Airflow backs up a Weaviate to S3, verifies what lies there, and restores it into a second, empty one: on")
+    print(f"127.0.0.1 only, with servers of its own, in {folder}. Ctrl-C stops all of it, at any time.")
     with Progress(STEPS) as progress:
         servers = _start_servers(services, folder, progress)
         progress.step()
@@ -174,6 +174,7 @@ def _facts(airflow: Airflow, run_id: str, servers: Servers, loaded: dict[str, in
     source, target = servers.source.url, servers.target.url
     return report.Facts(
         summary=summary,
+        verified=airflow.api.xcom(DAG_ID, run_id, "verify"),
         store=f"{servers.store.name}, {servers.store.settings.url}",
         stored=servers.store.stored(summary["backup_id"]),
         task_seconds={task["task_id"]: task["duration"] or 0.0 for task in tasks},

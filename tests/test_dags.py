@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,26 @@ def test_lists_of_the_form_arrive_as_lists() -> None:
 
 def test_restore_takes_the_id_that_the_backup_really_got() -> None:
     dag = load(next(path for path in FILES if "restore" in path.stem))
-    for task_id in ("wait_until_seen", "restore"):
+    for task_id in ("verify", "wait_until_seen", "restore"):
         task = rendered(dag, task_id, allow_replace=True)
         assert task.backup_id == "backup_id of back_up"
     assert arguments.flag("allow_replace", task.allow_replace) is True
-    assert dag.get_task("restore").upstream_task_ids == {"wait_until_seen"}
-    assert dag.get_task("wait_until_seen").upstream_task_ids == {"back_up"}
+    assert rendered(dag, "verify").location == "location of back_up"
+    order = ["back_up", "verify", "wait_until_seen", "restore"]
+    for earlier, later in pairwise(order):
+        assert dag.get_task(later).upstream_task_ids == {earlier}
+
+
+def test_freshness_takes_the_values_of_the_form() -> None:
+    dag = load(next(path for path in FILES if "freshness" in path.stem))
+    task = rendered(dag, "is_there_a_fresh_backup", max_age_hours=1.5, collections=["Barley"])
+    assert arguments.seconds("max_age", task.max_age) == 5400
+    assert arguments.names("collections", task.collections) == ("Barley",)
+    assert arguments.text(task.id_prefix) is None
+
+
+def test_verification_takes_the_values_of_the_form() -> None:
+    dag = load(next(path for path in FILES if "verify" in path.stem))
+    task = rendered(dag, "verify", level="quick", store_report=False)
+    assert (task.backup_id, task.level) == ("latest", "quick")
+    assert arguments.flag("store_report", task.store_report) is False

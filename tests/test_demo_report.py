@@ -21,6 +21,7 @@ GOOD = Facts(
         "collections": ["Airport", "Car"],
         "server_version": "1.39.2",
     },
+    verified={"is_whole": True, "objects": 9, "read_bytes": 1_900_000, "seconds": 0.25, "damage": []},
     store="MinIO",
     stored=(10, 2_000_000),
     task_seconds={"back_up": 8.25, "restore": 4.0},
@@ -49,6 +50,8 @@ def test_nothing_to_complain_of() -> None:
         ({"near_target": ["Midway", "Meigs"]}, "answered differently"),
         ({"stored": (0, 0)}, "0 objects in the store"),
         ({"summary": {**GOOD.summary, "status": "STARTED"}}, "is STARTED"),
+        ({"verified": {**GOOD.verified, "is_whole": False, "damage": ["a/b is not there"]}}, "a/b is not there"),
+        ({"verified": {**GOOD.verified, "read_bytes": 0}}, "read 0 bytes"),
     ],
 )
 def test_each_difference_is_a_problem(change: dict[str, Any], complaint: str) -> None:

@@ -12,12 +12,14 @@ from airflow.sdk import BaseOperator, BaseSensorOperator
 from airflow_provider_vectorbackup import exceptions, operators, sensors
 from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
+from airflow_provider_vectorbackup.backups.verification import Level, Report
 from airflow_provider_vectorbackup.hooks.connection_form import FIELDS
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPERATORS = (ROOT / "docs" / "operators.md").read_text()
+VERIFYING = (ROOT / "docs" / "verifying.md").read_text()
 TASKS = [
     getattr(module, name)
     for module in (operators, sensors)
@@ -50,7 +52,8 @@ def own_arguments(task: type[BaseOperator]) -> set[str]:
 def test_there_is_something_to_document() -> None:
     assert len(TASKS) >= 5
     assert len(ERRORS) >= 20
-    assert all(own_arguments(task) >= {"weaviate_conn_id", "backup_id", "backend"} for task in TASKS)
+    on_servers = {"weaviate_conn_id", "backup_id", "backend"}
+    assert all(own_arguments(task) >= on_servers or "location" in own_arguments(task) for task in TASKS)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -74,6 +77,12 @@ def test_xcom_keys() -> None:
     keys = set(summary_of(Operation(OperationKind.BACKUP, BackupAddress("s3", "x")), None))
     assert first_cells(sections_about("What a task returns")) == keys
     assert keys <= set(re.findall(r"`(\w+)`", PAGES[0].read_text()))
+
+
+def test_xcom_keys_of_a_verification() -> None:
+    report = Report("file:///backups/x", "x", Level.QUICK, ())
+    section = VERIFYING.split("## What the verify task returns", 1)[1].split("\n## ", 1)[0]
+    assert first_cells(section) == {*report.summary(), "report_key"}
 
 
 def test_connection_fields() -> None:

@@ -123,6 +123,7 @@ def summary_of(operation: Operation, status: OperationStatus | None) -> dict[str
         "backend": operation.address.backend,
         "bucket": operation.bucket,
         "path": operation.path,
+        "location": str(operation.root) if operation.root else None,
         "uri": operation.uri or seen.server_path,
         "status": seen.status.value,
         "started_at": _iso(seen.started_at),

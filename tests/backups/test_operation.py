@@ -52,6 +52,7 @@ def test_summary_of_one_that_is_not_waited_for() -> None:
         "backend": "s3",
         "bucket": "b",
         "path": None,
+        "location": None,
         "uri": "",
         "status": "STARTED",
         "started_at": None,

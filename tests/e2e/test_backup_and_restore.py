@@ -21,6 +21,7 @@ KEYS = {
     "backend",
     "bucket",
     "path",
+    "location",
     "uri",
     "status",
     "started_at",
