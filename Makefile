@@ -11,7 +11,7 @@ BIN := .venv/bin
 OLD_PYTEST := .venv-airflow-3.1/bin/pytest -W ignore::DeprecationWarning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint all-tests unit contract e2e airflow-3.1 bench lock clean
+.PHONY: help demo test lint all-tests unit contract e2e airflow-3.1 official-hooks bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ help: ## list the targets
 demo: .venv/.installed ## watch Airflow back up a real Weaviate and restore it into another (ONCE=1: end by itself)
 	@$(BIN)/python -m demo.run $(if $(filter-out 0,$(ONCE)),--once)
 
-test: lint all-tests airflow-3.1 ## run all checks and tests, real services and Airflow 3.1 included
+test: lint all-tests airflow-3.1 official-hooks ## run all checks and tests, real services and Airflow 3.1 included
 
 lint: .venv/.installed ## check style, types, and which part imports which
 	$(BIN)/ruff check .
@@ -43,6 +43,11 @@ airflow-3.1: .venv-airflow-3.1/.installed ## under Airflow 3.1, run the tests wi
 	$(OLD_PYTEST) tests -m "not services" --ignore=tests/services
 	$(OLD_PYTEST) tests/e2e/test_backup_and_restore.py
 
+official-hooks: .venv-official/.installed ## with the providers of Amazon, Google and Microsoft, run the tests of connections
+	.venv-official/bin/python -c 'import airflow.providers.amazon, airflow.providers.google, airflow.providers.microsoft.azure'
+	.venv-official/bin/pytest tests/hooks
+	.venv-official/bin/pytest tests/contract -k Credentials
+
 bench: .venv/.installed ## run one benchmark: make bench NAME=parse
 	@test -f "benchmarks/$(NAME).py" -a -n "$(NAME)" || { \
 	  echo "make bench NAME=x, with x one of:" $(filter-out _%,$(notdir $(basename $(wildcard benchmarks/*.py)))); exit 1; }
@@ -52,9 +57,11 @@ COMPILE = $(UV) pip compile --quiet --no-emit-index-url --universal --python-ver
 lock: | $(UV) ## make the lock files anew from pyproject.toml, keeping versions that still fit
 	$(COMPILE) pyproject.toml --group dev -o requirements/airflow-3.3.txt
 	echo 'apache-airflow==3.1.8' | $(COMPILE) pyproject.toml --group test --group services -c - -o requirements/airflow-3.1.txt
+	echo 'apache-airflow>=3.3' | $(COMPILE) pyproject.toml --extra amazon --extra google --extra microsoft-azure --group test \
+	  -c - -o requirements/official-hooks.txt
 
 clean: ## delete the environments and whatever tools left here; the cache of servers stays
-	rm -rf .venv .venv-airflow-3.1 .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-airflow-3.1 .venv-official .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: requirements/airflow-3.3.txt pyproject.toml | $(UV)
@@ -62,6 +69,9 @@ clean: ## delete the environments and whatever tools left here; the cache of ser
 
 .venv-airflow-3.1/.installed: requirements/airflow-3.1.txt pyproject.toml | $(UV)
 	$(call install,.venv-airflow-3.1,$<)
+
+.venv-official/.installed: requirements/official-hooks.txt pyproject.toml | $(UV)
+	$(call install,.venv-official,$<)
 
 # $(1): the environment's folder, $(2): its lock file.
 define install

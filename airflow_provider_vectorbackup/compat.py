@@ -4,7 +4,7 @@
 Task state store (survives retries)       from Airflow 3.3 on
 ``BaseTrigger.on_kill``                    from Airflow 3.3 on
 Connection form from provider info        from Airflow 3.2 on
-Exceptions of tasks in ``airflow.sdk``     from Airflow 3.2 on
+Exceptions in ``airflow.sdk.exceptions``   from Airflow 3.2 on
 ========================================  =====================
 """
 
@@ -19,6 +19,7 @@ try:
     from airflow.sdk.exceptions import (
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
     )
@@ -26,6 +27,7 @@ except ImportError:  # Airflow 3.1
     from airflow.exceptions import (  # type: ignore[no-redef, attr-defined]
         AirflowException,
         AirflowFailException,
+        AirflowNotFoundException,
         AirflowSensorTimeout,
         AirflowSkipException,
     )
@@ -33,6 +35,7 @@ except ImportError:  # Airflow 3.1
 __all__ = [
     "AirflowException",
     "AirflowFailException",
+    "AirflowNotFoundException",
     "AirflowSensorTimeout",
     "AirflowSkipException",
     "memory_of",

@@ -64,7 +64,7 @@ def test_modules_are_there(module: str) -> None:
         ("operators", {"base", "arguments", "errors", "killing"}),
         ("sensors", set()),
         ("triggers", set()),
-        ("hooks", {"access", "connection", "connection_form", "fields", "storage"}),
+        ("hooks", {"access", "connection", "connection_form", "fields", "official", "storage"}),
     ],
 )
 def test_no_module_is_forgotten(section: str, left_out: set[str]) -> None:

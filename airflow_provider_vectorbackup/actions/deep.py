@@ -142,11 +142,11 @@ class _Reader:
             scan = scan_chunk(pieces, codec) if codec else None
             members = tuple(scan) if scan else _exhausted(pieces)
         except ChunkDamaged as error:
-            return _Read(stored, None, error.message)
+            return _Read(stored, None, f"is damaged. {error.message}")
         except StorageError as error:
             if error.retryable:
                 raise
-            return _Read(stored, None, error.message)
+            return _Read(stored, None, f"can't be read. {error.message}")
         if expected and digest.hexdigest() != expected:
             return _Read(stored, members, "has another SHA-256 than in the manifest")
         return _Read(stored, members, is_checked=bool(expected or (scan and scan.contents_checked)))

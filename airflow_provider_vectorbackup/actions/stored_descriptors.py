@@ -69,11 +69,21 @@ class StoredDescriptors:
             backup_id, told.status, told.codec, told.started_at, told.base_backup_id, frozenset(bases - {backup_id})
         )
 
+    def content(self, key: str) -> bytes | None:
+        """Return what a small object holds, None where it is not there; one that can't be got at is a finding."""
+        try:
+            return self._store.read(key)
+        except StorageError as error:
+            if error.retryable:
+                raise
+            self.findings.append(Finding(key, f"can't be read. {error.message}"))
+            return None
+
     def _read_global(self, backup_id: str) -> GlobalDescriptor | None:
         """Read the coordinator's descriptor; a backup of 1.15 has but one, whose place is another."""
         key, single = global_key(OperationKind.BACKUP, backup_id), node_key(backup_id, "")
-        content = self._content(key)
-        if content is None and (only := self._content(single)) is not None:
+        content = self.content(key)
+        if content is None and (only := self.content(single)) is not None:
             key, content, parse = single, only, parse_single
         else:
             parse = parse_global
@@ -84,26 +94,16 @@ class StoredDescriptors:
 
     def _read_node(self, backup_id: str, node: str) -> NodeDescriptor | None:
         key, told = node_key(backup_id, node), self.told(backup_id)
-        found = self._parsed(key, self._content(key), parse_node)
+        found = self._parsed(key, self.content(key), parse_node)
         if found and told:
             self.findings += [Finding(key, problem) for problem in node_problems(told, node, found)]
         return found
 
-    def _content(self, key: str) -> bytes | None:
-        """Return what a descriptor holds, None where it is not there; one that can't be got at is a finding."""
-        try:
-            return self._store.read(key)
-        except StorageError as error:
-            if error.retryable:
-                raise
-            self.findings.append(Finding(key, error.message))
-            return b""
-
     def _parsed(self, key: str, content: bytes | None, parse: Callable[[str, bytes], Descriptor]) -> Descriptor | None:
-        if content is None:
+        if content is None and all(found.key != key for found in self.findings):
             self.findings.append(Finding(key, "is not there"))
         try:
             return parse(key, content) if content is not None else None
         except BrokenDescriptor as error:
-            self.findings.append(Finding(key, f"can't be read ({error.message})"))
+            self.findings.append(Finding(key, f"can't be read. {error.message}"))
             return None

@@ -138,23 +138,23 @@ class _Look:
 
     def _at_restore(self, key: str) -> None:
         """Look at the state of the last restore: no part of the backup, but it can keep it from being restored."""
-        content = self.store.read(key)
+        content = self.descriptors.content(key)
         try:
             if content is not None and parse_state(key, content).status is Status.CANCELLING:
                 swallows = "says CANCELLING: a server would accept every restore and do nothing; delete it"
                 self.damage.append(Finding(key, swallows))
         except BrokenDescriptor as error:
-            self.warnings.append(Finding(key, f"can't be read ({error.message})"))
+            self.warnings.append(Finding(key, f"can't be read. {error.message}"))
 
     def _at_manifest(self, name: str, listed: dict[str, StoredObject]) -> None:
         """Compare sizes with the checksum manifest, where there is one."""
         key = manifest_key(name)
-        if key not in listed or (content := self.store.read(key)) is None:
+        if key not in listed or (content := self.descriptors.content(key)) is None:
             return
         try:
             manifest = self.manifests[name] = parse_manifest(key, content)
         except BrokenDescriptor as error:
-            self.damage.append(Finding(key, f"can't be read ({error.message})"))
+            self.damage.append(Finding(key, f"can't be read. {error.message}"))
             return
         for below, entry in manifest.objects.items():
             stored = listed.get(f"{name}/{below}")

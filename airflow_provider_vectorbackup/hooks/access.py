@@ -1,7 +1,8 @@
 """What connections of Airflow's own types say of how storage is reached.
 
-Their fields are read as Airflow's own hooks read them; what only those can do is refused. The errors name the field and
-are completed with the connection's id in ``storage``.
+Credentials are made by Airflow's own hooks where their providers are installed (``official``). Elsewhere the fields are
+read as those hooks read them, and what only those can do is refused. The errors name the field and are completed with
+the connection's id in ``storage``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from airflow_provider_vectorbackup.exceptions import InvalidConnection
+from airflow_provider_vectorbackup.hooks import official
 from airflow_provider_vectorbackup.hooks.fields import Fields, as_flag
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ _IDENTITY_FIELDS = ("managed_identity_client_id", "workload_identity_tenant_id")
 AZURE_FIELDS = (
     "connection_string",
     "tenant_id",
+    "client_secret_auth_config",
     "shared_access_key",
     "sas_token",
     "account_key",
@@ -33,11 +36,6 @@ def s3_access(fields: Fields) -> S3Access:
     """Read a connection of the type ``aws``."""
     from airflow_provider_vectorbackup.storage.s3 import S3Access
 
-    fields.refuse(
-        ("role_arn", "session_kwargs"),
-        "Give keys as login and password, or the name of a profile of the worker's AWS configuration (profile_name): a "
-        "profile can assume a role.",
-    )
     key_id = fields.login or fields.text("aws_access_key_id")
     secret = fields.password or fields.text("aws_secret_access_key")
     token = fields.text("aws_session_token")
@@ -46,16 +44,12 @@ def s3_access(fields: Fields) -> S3Access:
             "the access key is not whole.", hint="Give its id as login and the secret as password, or neither."
         )
     endpoint = fields.nested("service_config").nested("s3").text("endpoint_url") or fields.text("endpoint_url")
-    return S3Access(
-        access_key_id=key_id,
-        secret_access_key=secret,
-        session_token=token,
-        profile=fields.text("profile_name"),
-        region=fields.text("region_name"),
-        endpoint_url=_url("endpoint_url", endpoint) if endpoint else None,
-        verify=_verify(fields),
-        config=fields.mapping("config_kwargs"),
-    )
+    endpoint_url = _url("endpoint_url", endpoint) if endpoint else None
+    verify, config = _verify(fields), fields.mapping("config_kwargs")
+    profile, region = fields.text("profile_name"), fields.text("region_name")
+    if session := official.aws_session(fields):
+        return S3Access(session=session, endpoint_url=endpoint_url, verify=verify, config=config)
+    return S3Access(key_id, secret, token, profile, region, endpoint_url, verify, config)
 
 
 def gcs_access(fields: Fields) -> GCSAccess:
@@ -64,14 +58,11 @@ def gcs_access(fields: Fields) -> GCSAccess:
 
     if fields.flag("is_anonymous"):
         return GCSAccess(is_anonymous=True)
-    fields.refuse(
-        ("impersonation_chain", "credential_config_file", "key_secret_name", "idp_issuer_url", "quota_project_id"),
-        "Give key_path or keyfile_dict; or leave the connection out of the location and set up Application Default "
-        "Credentials on the worker, which can impersonate and federate.",
-    )
     key_path, keyfile = fields.text("key_path"), fields.mapping("keyfile_dict")
     if key_path and keyfile:
         raise InvalidConnection("key_path and keyfile_dict are both given.", hint="Give one of them.")
+    if credentials := official.google_credentials(fields):
+        return GCSAccess(credentials=credentials)
     if isinstance(key := keyfile.get("private_key"), str):
         # As Airflow's hook does: on its way through a shell, a key may get its line breaks written out.
         keyfile = {**keyfile, "private_key": key.replace("\\n", "\n")}
@@ -88,14 +79,7 @@ def azure_access(fields: Fields) -> AzureAccess:
     if connection_string := fields.text("connection_string"):
         return AzureAccess(connection_string=connection_string)
     if tenant_id := fields.text("tenant_id"):
-        if not (fields.host and fields.login and fields.password):
-            raise InvalidConnection(
-                "tenant_id is given, but not all that a service principal needs.",
-                hint="Give the account's URL as host, the client's id as login and its secret as password.",
-            )
-        return AzureAccess(
-            _account_url(fields), tenant_id=tenant_id, client_id=fields.login, client_secret=fields.password
-        )
+        return _signed_in(fields, tenant_id)
     if key := fields.text("shared_access_key"):
         return _with_key(fields, key)
     if sas_token := fields.text("sas_token"):
@@ -103,9 +87,30 @@ def azure_access(fields: Fields) -> AzureAccess:
         return AzureAccess(_url("sas_token", url) if url else _account_url(fields), sas_token=token)
     if key := fields.password or fields.text("account_key"):
         return _with_key(fields, key)
-    return AzureAccess(
-        _account_url(fields), identity={name: text for name in _IDENTITY_FIELDS if (text := fields.text(name))}
-    )
+    return _signed_in(fields)
+
+
+def _signed_in(fields: Fields, tenant_id: str | None = None) -> AzureAccess:
+    """Return access as a service principal of a tenant, without one as the worker's identity."""
+    from airflow_provider_vectorbackup.storage.azure import AzureAccess
+
+    if tenant_id and not (fields.host and fields.login and fields.password):
+        raise InvalidConnection(
+            "tenant_id is given, but not all that a service principal needs.",
+            hint="Give the account's URL as host, the client's id as login and its secret as password.",
+        )
+    url = _account_url(fields)
+    if not url.startswith("https://"):
+        raise InvalidConnection(
+            "the account is not reached by HTTPS, which signing in needs.",
+            hint="Give an https:// URL as the host, or a key or SAS token.",
+        )
+    if credential := official.azure_credential(fields):
+        return AzureAccess(url, credential=credential)
+    if tenant_id:
+        client_id, client_secret = fields.login or "", fields.password or ""
+        return AzureAccess(url, tenant_id=tenant_id, client_id=client_id, client_secret=client_secret)
+    return AzureAccess(url, identity={name: text for name in _IDENTITY_FIELDS if (text := fields.text(name))})
 
 
 def _with_key(fields: Fields, key: str) -> AzureAccess:

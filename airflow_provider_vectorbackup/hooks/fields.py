@@ -13,6 +13,7 @@ from airflow_provider_vectorbackup.exceptions import InvalidConnection
 class ConnectionFields(Protocol):
     """The fields of an Airflow connection that are read here."""
 
+    conn_id: str
     conn_type: str | None
     host: str | None
     login: str | None
@@ -29,12 +30,15 @@ class Fields:
     """What a connection holds; blank fields, as forms save them, count as not given.
 
     :param extra: under plain names, without the prefix ``extra__<type>__`` of old forms.
+    :param conn_id: None where there is no connection.
     """
 
     host: str | None = None
     login: str | None = None
     password: str | None = field(default=None, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    conn_id: str | None = None
+    conn_type: str | None = None
 
     @classmethod
     def of(cls, connection: ConnectionFields) -> Self:
@@ -49,6 +53,8 @@ class Fields:
             _clean("login", connection.login or None),
             _clean("password", connection.password or None),
             {name.removeprefix(prefix): value for name, value in given.items()},
+            connection.conn_id,
+            connection.conn_type,
         )
 
     def text(self, name: str) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined, unused-ignore]
 from airflow.sdk import BaseHook
 
 from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.compat import AirflowNotFoundException
 from airflow_provider_vectorbackup.exceptions import InvalidConnection, InvalidRequest
 from airflow_provider_vectorbackup.hooks import access
 from airflow_provider_vectorbackup.hooks.fields import Fields

@@ -2,61 +2,72 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC
+from functools import partial
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.exceptions import InvalidRequest, StorageError, StorageUnreachable
+from airflow_provider_vectorbackup.exceptions import (
+    InvalidRequest,
+    ObjectChanged,
+    ObjectNotFound,
+    StorageError,
+    StorageUnreachable,
+)
+from airflow_provider_vectorbackup.storage.pieces import exactly
 from airflow_provider_vectorbackup.storage.store import (
-    CONNECT_TIMEOUT_SECONDS,
+    CONNECTIONS,
     LARGEST_READ_BYTES,
-    READ_TIMEOUT_SECONDS,
+    PIECE_BYTES,
+    StoredObject,
+    UnfinishedUpload,
+    key_of_name,
     name_in_bucket,
+    prefix_in_bucket,
     too_large,
+    undeletable,
+    undeleted,
+    unlistable,
     unreadable,
+    unwritable,
 )
 
 try:
-    from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
-    from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-    from azure.identity import ClientSecretCredential, DefaultAzureCredential
-    from azure.storage.blob import BlobServiceClient
+    from azure.storage.blob import BlobClient, BlobProperties, StorageStreamDownloader
+
+    from airflow_provider_vectorbackup.storage.azure_blocks import Source, Target
+    from airflow_provider_vectorbackup.storage.azure_requests import (
+        Fail,
+        OutOfRange,
+        attempt,
+        deletion,
+        only,
+        open_service,
+        own_reason,
+        translated,
+    )
 except ModuleNotFoundError as missing:
     raise StorageError(
         f"Locations of Azure need a library that is not installed here: {missing.name}.",
         hint="Run: pip install 'airflow-provider-vectorbackup[azure]'",
     ) from missing
 
-_SETTINGS: Mapping[str, Any] = {
-    "connection_timeout": CONNECT_TIMEOUT_SECONDS,
-    "read_timeout": READ_TIMEOUT_SECONDS,
-    "retry_total": 2,
-    "initial_backoff": 1,
-    "increment_base": 1,
-    "random_jitter_range": 1,
-    "max_single_get_size": LARGEST_READ_BYTES,
-    "http_logging_level": logging.DEBUG,  # each request is ten lines of it
-}
+_DELETED_TOGETHER = 256
 
-_IDENTITY = "Look at the key or token in the connection; an identity needs the role Storage Blob Data Reader."
-_NETWORK = "Look at the account in the connection, and at the network of the worker."
-_HINTS = {
-    401: _IDENTITY,
-    403: _IDENTITY,
-    404: "Look at the container in the location, and at the account in the connection.",
-    409: "It may have been moved to an archive; have Azure rehydrate it first.",
-}
-"""By HTTP status."""
+_FOLDER = "hdi_isfolder"
+"""In the metadata of what is a folder in accounts with a hierarchical namespace."""
 
-_ABSENT = "BlobNotFound"
-_FAULT = 500
-_TOO_MANY = 429
-_QUERY = re.compile(r"\?\S+")
-"""In a URL, where a SAS token stands."""
+_IN_TWO_UNITS = re.compile("[\U00010000-\U0010ffff]")
+"""Of UTF-16."""
+
+_HELD = "Leases, snapshots and retention policies keep objects: end or remove them, or wait for their end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,7 @@ class AzureAccess:
 
     :param account_url: not needed with a connection string, which holds it.
     :param identity: arguments of azure-identity's DefaultAzureCredential, which is used where nothing else is given.
+    :param credential: whatever Azure's library takes as one; used as it is.
     """
 
     account_url: str = ""
@@ -76,10 +88,14 @@ class AzureAccess:
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
     identity: Mapping[str, str] = field(default_factory=dict)
+    credential: Any | None = field(default=None, repr=False)
 
 
 class AzureStore:
     """The objects below a prefix of a container.
+
+    Uploads have no ids here: a name has one set of uncommitted blocks. Where it has content too, they show nowhere, and
+    Azure drops them with the next content or after a week.
 
     :raises InvalidRequest: the connection string, or the account's URL, is none.
     """
@@ -87,71 +103,165 @@ class AzureStore:
     def __init__(self, location: Location, access: AzureAccess) -> None:
         self._location = location
         self._opened = ExitStack()
-        self._service = self._opened.enter_context(_service(access, self._opened))
+        self._service = open_service(access, self._opened)
+        self._container = self._service.get_container_client(location.bucket)
+
+    def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        return _as_utf8(
+            StoredObject(
+                key_of_name(self._location, blob.name), blob.size, blob.etag, blob.last_modified.astimezone(UTC)
+            )
+            for blob in self._listed(prefix, "metadata")
+            if not (blob.name.endswith("/") or _FOLDER in {name.lower() for name in blob.metadata or ()})
+        )
 
     def read(self, key: str) -> bytes | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        name = name_in_bucket(self._location, key)
+        fail, blob = partial(unreadable, self._location, key), self._blob(key)
         try:
-            stream = self._service.get_blob_client(self._location.bucket, name).download_blob(max_concurrency=1)
-            if stream.size <= LARGEST_READ_BYTES:
-                content: bytes = stream.readall()
-                return content
-        except AzureError as error:
-            failure = self._translated(key, error)
-        else:
-            failure = too_large(self._location, key)
-        if failure:
-            raise failure  # here, so that the library's error, which may show a SAS token, is not its context
-        return None
+            download = _download(fail, blob)
+        except ObjectNotFound:
+            return None
+        if download and download.size > LARGEST_READ_BYTES:
+            raise too_large(self._location, key)
+        return attempt(fail, download.readall) if download else b""
+
+    def stream(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        fail, blob = partial(unreadable, self._location, key), self._blob(key)
+        if start == end or (start and end is None):  # Azure refuses a range that begins at the end
+            found = attempt(fail, partial(blob.get_blob_properties, **only(etag)))
+            end, etag = found.size if end is None else end, found.etag
+            if start == end:
+                return
+        if end is not None and end < start:
+            raise fail(f"it has {end} bytes, and none from {start} on")
+        download = _download(fail, blob, start, end, etag)
+        left = download.size if download else 0
+        if end is not None and left != end - start:
+            raise fail(f"it has {start + left} bytes, not {end}")
+        chunks = iter(download.chunks() if download else ())
+        while chunk := attempt(fail, partial(next, chunks, b"")):
+            left -= len(chunk)
+            for begin in range(0, len(chunk), PIECE_BYTES):
+                yield chunk[begin : begin + PIECE_BYTES]
+        if left:
+            raise fail(f"{left} bytes of it did not come", kind=StorageUnreachable)
+
+    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        self._target(key).write(exactly(self._location, key, pieces, size_bytes), size_bytes)
+
+    def create(self, key: str, content: bytes) -> bool:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        fail, blob = partial(unwritable, self._location, key), self._blob(key)
+        try:
+            attempt(fail, partial(blob.upload_blob, content, overwrite=False))
+        except ObjectChanged as taken:
+            try:
+                there = _download(fail, blob)
+                if there is None or there.size != len(content):
+                    return there is None and not content
+                return attempt(fail, there.readall) == content
+            except ObjectNotFound:
+                raise taken from None  # gone again
+        return True
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`.
+
+        One request each: a batch's answers could be told apart by their order only, which Azure does not promise. An
+        object with snapshots stays: somebody made them to keep it.
+        """
+        reasons: dict[str, str] = {}
+        remaining = iter(keys)
+        with ThreadPoolExecutor(CONNECTIONS) as threads:
+            while some := {key: self._blob(key).delete_blob for key in islice(remaining, _DELETED_TOGETHER)}:
+                for key, error in zip(some, threads.map(deletion, some.values()), strict=True):
+                    if error and (reason := own_reason(error)):
+                        reasons[key] = reason
+                    elif error:
+                        raise translated(partial(undeletable, self._location, key), error)
+        if reasons:
+            raise undeleted(self._location, reasons, _HELD)
+
+    def copy(self, source: Location, key: str, target_key: str) -> None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`.
+
+        Not by Azure's copies in the background, which replace the target before it is whole.
+        """
+        original = self._service.get_blob_client(source.bucket, _name(source, key))
+        self._target(target_key).copy(Source(self._service, original, partial(unreadable, source, key)))
+
+    def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        for blob in self._listed(prefix, "uncommittedblobs"):
+            key = key_of_name(self._location, blob.name)
+            exists = self._container.get_blob_client(blob.name).exists
+            if blob.size == 0 and not attempt(partial(unlistable, self._location, key), exists):
+                yield UnfinishedUpload(key, blob.name, blob.creation_time or blob.last_modified)
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        self._target(upload.key).free()
 
     def close(self) -> None:
         """Close connections."""
         self._opened.close()
 
-    def _translated(self, key: str, error: AzureError) -> StorageError | None:
-        """Return our error for one of this library's, None for an absent object: the only map there is."""
-        if not isinstance(error, HttpResponseError) or error.status_code is None:
-            signed_in = not isinstance(error, ClientAuthenticationError)
-            return unreadable(
-                self._location,
-                key,
-                _QUERY.sub("", error.message.partition("\n")[0]),
-                hint=_NETWORK if signed_in else _IDENTITY,
-                kind=StorageUnreachable if signed_in else StorageError,
-            )
-        status, code = error.status_code, getattr(error, "error_code", None)
-        code = getattr(code, "value", code) or "nothing else"
-        if code == _ABSENT:
-            return None
-        # Not the server's words: those on a failed signature repeat what was signed.
-        return unreadable(
-            self._location,
-            key,
-            f"Azure answered {status} {code}",
-            hint=_HINTS.get(status, ""),
-            kind=StorageUnreachable if status >= _FAULT or status == _TOO_MANY else StorageError,
-        )
+    def _blob(self, key: str) -> BlobClient:
+        return self._container.get_blob_client(_name(self._location, key))
+
+    def _target(self, key: str) -> Target:
+        return Target(self._container, self._blob(key), partial(unwritable, self._location, key))
+
+    def _listed(self, prefix: str, include: str) -> Iterator[BlobProperties]:
+        fail = partial(unlistable, self._location, prefix)
+        name = prefix_in_bucket(self._location, prefix)
+        blobs = iter(self._container.list_blobs(name_starts_with=name, include=[include]))
+        while blob := attempt(fail, partial(next, blobs, None)):
+            yield blob
 
 
-def _service(access: AzureAccess, opened: ExitStack) -> BlobServiceClient:
+def _name(location: Location, key: str) -> str:
+    name = name_in_bucket(location, key)
+    if "\\" in key:  # under the name with a slash there may be another object
+        raise InvalidRequest(f"{key!r} can't be a key in {location}: Azure takes a backslash for a slash.")
+    return name
+
+
+def _download(
+    fail: Fail, blob: BlobClient, start: int = 0, end: int | None = None, etag: str | None = None
+) -> StorageStreamDownloader[bytes] | None:
+    """Begin to read an object as it lies there, all of it from the same content; None where that is empty.
+
+    Without a range, the library would ask for the empty object once more, and leave that answer's connection open.
+    """
+    length = None if end is None else end - start
     try:
-        if access.connection_string:
-            return BlobServiceClient.from_connection_string(access.connection_string, **_SETTINGS)
-        return BlobServiceClient(access.account_url, credential=_credential(access, opened), **_SETTINGS)
-    except ValueError:
-        pass  # the library's words may quote the connection string
-    raise InvalidRequest(
-        "The connection string, or the account's URL, can't be used.",
-        hint="Copy the connection string from Azure, or give the account's URL as the host.",
-    )
+        return attempt(fail, lambda: blob.download_blob(start, length, decompress=False, **only(etag)))
+    except OutOfRange:
+        if start or attempt(fail, partial(blob.get_blob_properties, **only(etag))).size:
+            raise
+    return None
 
 
-def _credential(access: AzureAccess, opened: ExitStack) -> Any:
-    if access.account_key:
-        return AzureNamedKeyCredential(access.account_name, access.account_key)
-    if access.sas_token:
-        return AzureSasCredential(access.sas_token)
-    if access.tenant_id:
-        return opened.enter_context(ClientSecretCredential(access.tenant_id, access.client_id, access.client_secret))
-    return opened.enter_context(DefaultAzureCredential(**access.identity))
+def _as_utf8(objects: Iterable[StoredObject]) -> Iterator[StoredObject]:
+    """Yield what may be in the order of its keys as UTF-16 in that of UTF-8.
+
+    They differ only in where characters beyond U+FFFF stand, so that only keys with such are held back.
+    """
+    held: list[tuple[str, StoredObject]] = []
+    for each in objects:
+        passed = [one for before, one in held if not each.key.startswith(before)]
+        yield from sorted(passed, key=_key)
+        held = [(before, one) for before, one in held if each.key.startswith(before)]
+        if beyond := _IN_TWO_UNITS.search(each.key):
+            held.append((each.key[: beyond.start()], each))
+        else:
+            yield each
+    yield from sorted((one for _, one in held), key=_key)
+
+
+_key = attrgetter("key")

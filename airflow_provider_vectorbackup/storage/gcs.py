@@ -2,71 +2,76 @@
 
 from __future__ import annotations
 
-import http.client
-import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 import requests
-import urllib3
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud.storage import Client
-from google.cloud.storage.retry import DEFAULT_RETRY
 from google.oauth2 import service_account
+from requests.adapters import HTTPAdapter
 
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.exceptions import InvalidRequest, StorageError, StorageUnreachable
-from airflow_provider_vectorbackup.storage.store import (
-    CONNECT_TIMEOUT_SECONDS,
-    LARGEST_READ_BYTES,
-    READ_TIMEOUT_SECONDS,
-    name_in_bucket,
-    too_large,
-    unreadable,
+from airflow_provider_vectorbackup.exceptions import (
+    InvalidRequest,
+    ObjectChanged,
+    ObjectNotFound,
+    StorageError,
+    StorageUnreachable,
 )
-
-try:
-    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
-except ImportError:  # google-cloud-storage below 3
-    from google.resumable_media import DataCorruption, InvalidResponse
+from airflow_provider_vectorbackup.storage.gcs_requests import BATCH, FAILURES, PATIENCE, Requests, upload_parts
+from airflow_provider_vectorbackup.storage.pieces import exactly
+from airflow_provider_vectorbackup.storage.store import (
+    CONNECTIONS,
+    LARGEST_READ_BYTES,
+    PART_BYTES,
+    StoredObject,
+    UnfinishedUpload,
+    key_of_name,
+    name_in_bucket,
+    prefix_in_bucket,
+    require_key,
+    too_large,
+    undeletable,
+    undeleted,
+    unlistable,
+    unreadable,
+    unwritable,
+)
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-_PATIENCE: dict[str, Any] = {
-    "timeout": (CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
-    "retry": DEFAULT_RETRY.with_delay(initial=1.0, maximum=4.0).with_timeout(5.0),
-}
-"""For each request. The time-out of the repeats is for when they begin."""
-
-_FAILURES = (
-    exceptions.GoogleAPIError,
-    GoogleAuthError,
-    DataCorruption,
-    InvalidResponse,
-    OSError,  # those of requests too
-    http.client.HTTPException,
-    urllib3.exceptions.HTTPError,
-)
-"""What the library raises: much of it is of the libraries below."""
 
 _CREDENTIALS = (
     "Look at the key in the connection; without one, the worker's own Application Default Credentials are used."
 )
-_HINTS = {
-    401: _CREDENTIALS,
-    403: "The identity needs storage.objects.get and storage.objects.list: without the latter, Google does not tell "
-    "whether an object is there.",
-    404: "Look at the bucket in the location.",
-}
+_HINTS = {401: _CREDENTIALS, 404: "Look at the bucket in the location."}
 """By HTTP status."""
 
-_FAULT = 500
-_TOO_MANY = 429
-_AROUND_THE_MESSAGE = re.compile(r"^[A-Z]+ \S+: |: \('Request failed.*$", re.DOTALL)
+_PERMISSIONS: dict[Callable[..., StorageError], str] = {
+    unreadable: "The identity needs storage.objects.get and storage.objects.list: without the latter, Google does not "
+    "tell whether an object is there.",
+    unlistable: "The identity needs storage.objects.list.",
+    unwritable: "The identity needs storage.objects.create, and storage.objects.delete where it replaces an object.",
+    undeletable: "The identity needs storage.objects.delete.",
+}
+"""What a refusal hints at."""
+
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+"""Beside all from 500 on."""
+
+_ABSENT = "there is no such object"
+_AROUND_THE_MESSAGE = re.compile(r"^[A-Z]+ \S+: ")
 """What the library adds to the server's own words."""
+
+_QUERY = re.compile(r"\?\S+")
+"""In a URL, where the id of an upload stands: it allows anybody to go on with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +80,21 @@ class GCSAccess:
 
     :param key_path: the file of a service account's key.
     :param keyfile: such a key itself.
+    :param credentials: of google-auth, used as they are.
     """
 
     key_path: str | None = None
     keyfile: Mapping[str, Any] | None = field(default=None, repr=False)
     is_anonymous: bool = False
+    credentials: Any | None = field(default=None, repr=False)
 
 
-class _Bounded(io.BytesIO):
-    """Takes no more than a descriptor."""
+class _OfTheSource(Exception):
+    """Carries an error of the pieces to be written past those of Google, whose type it may have."""
 
-    def write(self, data: Any, /) -> int:
-        if self.tell() + len(data) > LARGEST_READ_BYTES:
-            raise _TooLarge
-        return super().write(data)
-
-
-class _TooLarge(Exception):
-    pass
+    def __init__(self, failure: Exception) -> None:
+        super().__init__(failure)
+        self.failure = failure
 
 
 class GCSStore:
@@ -107,62 +109,169 @@ class GCSStore:
         credentials = _credentials(access)
         try:
             self._client = _client(credentials)
-        except (*_FAILURES, ValueError) as error:
+            self._requests = Requests(self._client)
+        except (*FAILURES, ValueError) as error:
             raise StorageError(f"{location} can't be opened: {error}", hint=_CREDENTIALS) from error
+
+    def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`; an etag is Google's generation."""
+        try:
+            for found in self._client.list_blobs(
+                self._location.bucket,
+                prefix=prefix_in_bucket(self._location, prefix),
+                fields="nextPageToken,items(name,size,generation,timeCreated)",
+                **PATIENCE,
+            ):
+                if not found.name.endswith("/"):
+                    key = key_of_name(self._location, found.name)
+                    yield StoredObject(key, found.size, str(found.generation), found.time_created)
+        except FAILURES as error:
+            raise _translated(self._location, prefix, error, unlistable) from error
 
     def read(self, key: str) -> bytes | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        name = name_in_bucket(self._location, key)
-        content = _Bounded()
+        content = bytearray()
         try:
-            # As it lies there: not decompressed on the way.
-            self._bucket.blob(name).download_to_file(content, raw_download=True, checksum="crc32c", **_PATIENCE)
-        except exceptions.NotFound:
-            self._require_absence(key, name)
+            with closing(self.stream(key)) as pieces:
+                for piece in pieces:
+                    content += piece
+                    if len(content) > LARGEST_READ_BYTES:
+                        raise too_large(self._location, key)
+        except ObjectNotFound:
             return None
-        except _TooLarge:
-            raise too_large(self._location, key) from None
-        except _FAILURES as error:
-            raise self._translated(key, error) from error
-        return content.getvalue()
+        return bytes(content)
+
+    def stream(
+        self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None
+    ) -> Generator[bytes, None, None]:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        name = name_in_bucket(self._location, key)
+        try:
+            yield from self._requests.download(self._location.bucket, name, start, end, etag)
+        except exceptions.NotFound:
+            if self._is_there(self._location, key):
+                raise unreadable(self._location, key, "it changed while it was read", kind=StorageUnreachable) from None
+            raise unreadable(self._location, key, _ABSENT, kind=ObjectNotFound) from None
+        except exceptions.PreconditionFailed as error:
+            raise unreadable(self._location, key, "it was written anew", kind=ObjectChanged) from error
+        except FAILURES as error:
+            raise _translated(self._location, key, error) from error
+
+    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        bucket, name = self._location.bucket, name_in_bucket(self._location, key)
+        parts = upload_parts(_of_the_source(exactly(self._location, key, pieces, size_bytes)))
+        failure: Exception
+        try:
+            if size_bytes > PART_BYTES:
+                self._requests.upload(bucket, name, parts, size_bytes)
+            else:
+                self._requests.insert(bucket, name, next(parts))
+        except _OfTheSource as error:
+            failure = error.failure
+        except FAILURES as error:
+            failure = _translated(self._location, key, error, unwritable)
+        else:
+            return
+        raise failure  # here, so that the library's error, which may show the id of an upload, is not its context
+
+    def create(self, key: str, content: bytes) -> bool:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        name = name_in_bucket(self._location, key)
+        try:
+            self._requests.insert(self._location.bucket, name, content, replace=False)
+        except exceptions.PreconditionFailed:
+            return self.read(key) == content
+        except FAILURES as error:
+            raise _translated(self._location, key, error, unwritable) from error
+        return True
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        remaining, reasons, hint, has_bucket = iter(keys), dict[str, str](), "", False
+        while batch := {name_in_bucket(self._location, key): key for key in islice(remaining, BATCH)}:
+            for name, error in self._delete(batch).items():
+                if not isinstance(error, exceptions.NotFound):
+                    reasons[batch[name]], hint, _ = _told(error, undeletable)
+                elif not has_bucket:
+                    self._is_there(self._location, batch[name])
+                    has_bucket = True
+        if reasons:
+            raise undeleted(self._location, reasons, hint)
+
+    def copy(self, source: Location, key: str, target_key: str) -> None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        name, target_name = name_in_bucket(source, key), name_in_bucket(self._location, target_key)
+        try:
+            self._requests.rewrite(source.bucket, name, self._location.bucket, target_name)
+        except exceptions.NotFound as error:
+            if not self._is_there(source, key):
+                raise unreadable(source, key, _ABSENT, kind=ObjectNotFound) from None
+            raise _translated(self._location, target_key, error, unwritable) from error
+        except FAILURES as error:
+            raise _translated(self._location, target_key, error, unwritable) from error
+
+    def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:  # noqa: ARG002 - the protocol's
+        """Yield nothing: Google does not tell them. It ends them itself, a week after they were begun."""
+        yield from ()
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        """Do nothing: there is none that could be known."""
+        require_key(upload.key)
 
     def close(self) -> None:
         """Close connections."""
         self._client.close()
 
-    @property
-    def _bucket(self) -> Any:
-        return self._client.bucket(self._location.bucket)
-
-    def _require_absence(self, key: str, name: str) -> None:
-        """Raise StorageError unless the bucket is there and the object is not.
-
-        Google says 404 also where the bucket is missing, and where an object was replaced while it was read.
-        """
+    def _delete(self, batch: Mapping[str, str]) -> dict[str, Exception]:
         try:
-            found = list(self._client.list_blobs(self._bucket, prefix=name, max_results=1, **_PATIENCE))
-        except _FAILURES as error:
-            raise self._translated(key, error) from error
-        if found and found[0].name == name:
-            raise unreadable(self._location, key, "it changed while it was read", kind=StorageUnreachable)
+            return self._requests.delete_many(self._location.bucket, batch)
+        except FAILURES as error:
+            raise _translated(self._location, next(iter(batch.values())), error, undeletable) from error
 
-    def _translated(self, key: str, error: BaseException) -> StorageError:
-        """Return our error for one of this library's: the only map there is."""
-        if isinstance(error, exceptions.RetryError) and error.cause:
-            error = error.cause
-        reason, hint, kind = str(error), "", StorageError
-        if status := _status(error):
-            words = _AROUND_THE_MESSAGE.sub("", getattr(error, "message", "")).strip()
-            reason = f"Google answered {status}: {words or 'nothing else'}"
-            hint = _HINTS.get(status, "")
-            kind = StorageUnreachable if status >= _FAULT or status == _TOO_MANY else StorageError
-        elif isinstance(error, requests.exceptions.SSLError):
-            hint = "Name the CA bundle in the worker's environment: REQUESTS_CA_BUNDLE."
-        elif isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
-            hint = _CREDENTIALS
-        else:
-            hint, kind = "Look at the network of the worker, and at STORAGE_EMULATOR_HOST.", StorageUnreachable
-        return unreadable(self._location, key, reason, hint=hint, kind=kind)
+    def _is_there(self, location: Location, key: str) -> bool:
+        """Return whether an object is there after a 404, which Google says also of a bucket.
+
+        :raises StorageError: it can't be told, or there is no bucket.
+        """
+        name = name_in_bucket(location, key)
+        try:
+            found = list(self._client.list_blobs(location.bucket, prefix=name, max_results=1, **PATIENCE))
+        except FAILURES as error:
+            raise _translated(location, key, error) from error
+        return bool(found) and found[0].name == name
+
+
+def _of_the_source(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except FAILURES as error:
+        raise _OfTheSource(error) from error
+
+
+def _translated(
+    location: Location, key: str, error: BaseException, failure: Callable[..., StorageError] = unreadable
+) -> StorageError:
+    reason, hint, kind = _told(error, failure)
+    return failure(location, key, reason, hint=hint, kind=kind)
+
+
+def _told(error: BaseException, failure: Callable[..., StorageError]) -> tuple[str, str, type[StorageError]]:
+    """Return reason, hint and kind of our error for one of this library's: the only map there is."""
+    if isinstance(error, exceptions.RetryError) and error.cause:
+        error = error.cause
+    if isinstance(error, exceptions.GoogleAPICallError) and error.code:
+        status, words = int(error.code), _AROUND_THE_MESSAGE.sub("", error.message or "").strip()
+        hint = _PERMISSIONS[failure] if status == HTTPStatus.FORBIDDEN else _HINTS.get(status, "")
+        is_passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING
+        kind = StorageUnreachable if is_passing else StorageError
+        return f"Google answered {status}: {words or 'nothing else'}", hint, kind
+    reason = _QUERY.sub("", str(error))
+    if isinstance(error, requests.exceptions.SSLError):
+        return reason, "Name the CA bundle in the worker's environment: REQUESTS_CA_BUNDLE.", StorageError
+    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
+        return reason, _CREDENTIALS, StorageError
+    return reason, "Look at the network of the worker, and at STORAGE_EMULATOR_HOST.", StorageUnreachable
 
 
 def _client(credentials: Any) -> Client:
@@ -170,6 +279,9 @@ def _client(credentials: Any) -> Client:
     client = Client(project=None, credentials=credentials)
     # Else the first request has a thread look the bucket up, for traces: that takes a permission of its own.
     client._bucket_metadata_cache = None  # noqa: SLF001
+    if not client._http.is_mtls:  # noqa: SLF001 - that one has an adapter of its own
+        for scheme in ("http://", "https://"):
+            client._http.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))  # noqa: SLF001
     # Else the library leaves the connections of refused downloads open.
     client._http.hooks["response"].append(_read_refusal)  # noqa: SLF001
     return client
@@ -180,15 +292,10 @@ def _read_refusal(response: requests.Response, **_: object) -> None:
         response.content  # noqa: B018 - reading it frees the connection
 
 
-def _status(error: BaseException) -> int | None:
-    """Return the HTTP status that an error stands for, None where there was no answer."""
-    if isinstance(error, exceptions.GoogleAPICallError):
-        return int(error.code) if error.code else None
-    return int(error.response.status_code) if isinstance(error, InvalidResponse) else None
-
-
 def _credentials(access: GCSAccess) -> Any:
     """Return the credentials; None for the library's own search."""
+    if access.credentials is not None:
+        return access.credentials
     if access.is_anonymous:
         return AnonymousCredentials()
     try:

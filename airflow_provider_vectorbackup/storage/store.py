@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Protocol
 
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.exceptions import InvalidRequest, StorageError
+from airflow_provider_vectorbackup.exceptions import DeletionFailed, InvalidRequest, StorageError
 
 LARGEST_READ_BYTES = 64 * 2**20
 """What :meth:`Store.read` and :meth:`Store.create` take into memory; descriptors are far below."""
@@ -27,6 +28,9 @@ CONNECTIONS = 16
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 30
 """Between two bytes of an answer."""
+
+_NAMED = 3
+"""The most objects that one message names."""
 
 _SEGMENT_ENDS = re.compile(r"[/\\]")
 """Azure takes a backslash for a slash."""
@@ -169,9 +173,45 @@ def unreadable(
     location: Location, key: str, reason: object, *, hint: str = "", kind: type[StorageError] = StorageError
 ) -> StorageError:
     """Return the error for an object that can't be read."""
-    return kind(f"{location.uri_of(key)} can't be read: {str(reason).strip().rstrip('.')}.", hint=hint)
+    return kind(_sentence(location, key, "can't be read", reason), hint=hint)
+
+
+def unwritable(
+    location: Location, key: str, reason: object, *, hint: str = "", kind: type[StorageError] = StorageError
+) -> StorageError:
+    """Return the error for an object that can't be written."""
+    return kind(_sentence(location, key, "can't be written", reason), hint=hint)
+
+
+def unlistable(
+    location: Location, prefix: str, reason: object, *, hint: str = "", kind: type[StorageError] = StorageError
+) -> StorageError:
+    """Return the error for objects that can't be listed."""
+    return kind(_sentence(location, prefix, "can't be listed", reason), hint=hint)
+
+
+def undeletable(
+    location: Location, key: str, reason: object, *, hint: str = "", kind: type[StorageError] = StorageError
+) -> StorageError:
+    """Return the error for objects none of which can be deleted, for a reason that is not their own."""
+    return kind(_sentence(location, key, "can't be deleted", reason), hint=hint)
+
+
+def undeleted(location: Location, reasons: Mapping[str, str], hint: str = "") -> DeletionFailed:
+    """Return the error for objects that could not be deleted.
+
+    :param reasons: by key, in the storage's words.
+    """
+    few = "; ".join(f"{key!r}: {reason.strip().rstrip('.')}" for key, reason in islice(reasons.items(), _NAMED))
+    more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+    objects = "1 object" if len(reasons) == 1 else f"{len(reasons)} objects"
+    return DeletionFailed(f"{objects} of {location} can't be deleted: {few}{more}.", hint=hint, reasons=reasons)
 
 
 def too_large(location: Location, key: str) -> StorageError:
     """Return the error for an object that is no descriptor."""
     return unreadable(location, key, f"it is larger than {LARGEST_READ_BYTES} bytes")
+
+
+def _sentence(location: Location, key: str, failure: str, reason: object) -> str:
+    return f"{location.uri_of(key)} {failure}: {str(reason).strip().rstrip('.')}."

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,14 +14,19 @@ import pytest
 
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus
 from airflow_provider_vectorbackup.exceptions import OperationInProgress
+from airflow_provider_vectorbackup.storage.store import Store
 from airflow_provider_vectorbackup.weaviate import answers, calls
 from airflow_provider_vectorbackup.weaviate.async_client import AsyncWeaviateClient
 from airflow_provider_vectorbackup.weaviate.calls import Call
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from airflow_provider_vectorbackup.weaviate.endpoint import Endpoint
 from tests.contract.servers import BUCKET, Subject, real, stand_in
+from tests.contract.stores import OBJECT_STORES, PLACES, Place, behind_a_proxy, without_sdk_settings
+from tests.services.fault_proxy import FaultProxy
+from tests.services.loopback import ADDRESS
 from tests.services.object_stores import S3Settings
 from tests.services.process import wait_until
+from tests.storage.conftest import shorten_waits
 
 T = TypeVar("T")
 _END_SECONDS = 60.0
@@ -132,3 +138,59 @@ def new_address() -> Callable[..., BackupAddress]:
         return BackupAddress("s3", f"b-{secrets.token_hex(4)}", **place)
 
     return address
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"stores/{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def place_at(request: pytest.FixtureRequest, prefix: str) -> Callable[[str], Place]:
+    """Return what makes an empty place of a scheme."""
+
+    def make(scheme: str) -> Place:
+        make_place, server = PLACES[scheme]
+        return make_place(request.getfixturevalue(server), prefix)
+
+    return make
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest, place_at: Callable[[str], Place]) -> Place:
+    return place_at(request.param)
+
+
+@pytest.fixture(params=OBJECT_STORES)
+def bucket_place(request: pytest.FixtureRequest, place_at: Callable[[str], Place]) -> Place:
+    """Return a place of every scheme but ``file``."""
+    return place_at(request.param)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Place], Store]]:
+    """Yield what opens a place as a task does; all are closed in the end."""
+    without_sdk_settings(monkeypatch)
+    with ExitStack() as stores:
+        yield lambda place: stores.enter_context(closing(place.open(monkeypatch)))
+
+
+@pytest.fixture
+def store(opened: Callable[[Place], Store], place: Place) -> Store:
+    return opened(place)
+
+
+@pytest.fixture
+def proxy(bucket_place: Place) -> Iterator[FaultProxy]:
+    """Yield a proxy before the place's server."""
+    with behind_a_proxy(bucket_place) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied(
+    bucket_place: Place, proxy: FaultProxy, opened: Callable[[Place], Store], monkeypatch: pytest.MonkeyPatch
+) -> Store:
+    """Return the place's store behind the proxy."""
+    shorten_waits(monkeypatch)
+    return opened(bucket_place.elsewhere(f"http://{ADDRESS}:{proxy.port}"))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import InvalidConnection, StorageError
+from airflow_provider_vectorbackup.hooks import official
 from airflow_provider_vectorbackup.hooks.access import AZURE_FIELDS, azure_access, gcs_access, s3_access
 from airflow_provider_vectorbackup.hooks.fields import Fields
+from airflow_provider_vectorbackup.hooks.official import AMAZON, GOOGLE, MICROSOFT
 from airflow_provider_vectorbackup.hooks.storage import open_store
 from airflow_provider_vectorbackup.storage.azure import AzureAccess, AzureStore
 from airflow_provider_vectorbackup.storage.gcs import GCSAccess
@@ -30,6 +34,8 @@ HOST = "https://account.blob.core.windows.net"
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     without_sdk_settings(monkeypatch)
+    for provider in (AMAZON, GOOGLE, MICROSOFT):
+        monkeypatch.setitem(sys.modules, provider.module, None)  # not installed, as far as an import can tell
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, conn_type: str, extra: Any = None, **fields: Any) -> None:
@@ -69,26 +75,6 @@ class TestConnection:
         assert_shows_no_secret(caught.value)
 
     @pytest.mark.parametrize(
-        ("scheme", "extra", "field"),
-        [
-            ("s3", {"role_arn": "arn:aws:iam::1:role/x"}, "role_arn"),
-            ("s3", {"session_kwargs": {"aws_secret_access_key": SECRET}}, "session_kwargs"),
-            ("gs", {"impersonation_chain": "a@b", "key_path": "/k"}, "impersonation_chain"),
-            ("gs", {"credential_config_file": {"token": SECRET}}, "credential_config_file"),
-            ("gs", {"key_secret_name": "name"}, "key_secret_name"),
-            ("gs", {"idp_issuer_url": "https://idp", "client_secret": SECRET}, "idp_issuer_url"),
-            ("gs", {"extra__google_cloud_platform__quota_project_id": "p"}, "quota_project_id"),
-            ("azure", {"client_secret_auth_config": {"x": SECRET}}, "client_secret_auth_config"),
-            ("azure", {"b": 1, "a": 2}, "a, b"),
-        ],
-    )
-    def test_fields_that_need_more(
-        self, monkeypatch: pytest.MonkeyPatch, scheme: str, extra: dict[str, Any], field: str
-    ) -> None:
-        message = self.refused(monkeypatch, scheme, extra)
-        assert message == f"Connection 'store': {field} can't be used by this package."
-
-    @pytest.mark.parametrize(
         ("scheme", "fields", "field"),
         [
             ("s3", {"login": "id", "password": f"{SECRET}\n"}, "password"),
@@ -103,6 +89,10 @@ class TestConnection:
     ) -> None:
         message = self.refused(monkeypatch, scheme, **fields)
         assert message.startswith(f"Connection 'store': {field} holds a line break")
+
+    def test_field_of_unknown_meaning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        message = self.refused(monkeypatch, "azure", {"b": 1, "a": 2}, host=HOST)
+        assert message == "Connection 'store': a, b can't be used by this package."
 
     @pytest.mark.parametrize(
         ("scheme", "fields", "message"),
@@ -129,6 +119,7 @@ class TestConnection:
             ("azure", {"host": f"https://account.example.com?{SECRET}"}, "the host holds no URL"),
             ("azure", {"extra": {"sas_token": f"ftp://host?{SECRET}"}}, "sas_token holds no URL"),
             ("azure", {"login": "client", "password": SECRET, "extra": {"tenant_id": "t"}}, "tenant_id is given, but"),
+            ("azure", {"host": "http://account.example.com"}, "the account is not reached by HTTPS"),
             ("azure", {"extra": {"connection_string": f"AccountKey={SECRET}"}}, "The connection string, or the"),
         ],
     )
@@ -136,6 +127,57 @@ class TestConnection:
         self, monkeypatch: pytest.MonkeyPatch, scheme: str, fields: dict[str, Any], message: str
     ) -> None:
         assert self.refused(monkeypatch, scheme, **fields).startswith(f"Connection 'store': {message}")
+
+
+class TestWithoutProvider:
+    @pytest.mark.parametrize(
+        ("scheme", "extra", "needs", "install"),
+        [
+            ("s3", {"role_arn": "arn:aws:iam::1:role/x"}, "role_arn needs Amazon's", "amazon"),
+            ("s3", {"session_kwargs": {"aws_secret_access_key": SECRET}}, "session_kwargs needs Amazon's", "amazon"),
+            ("gs", {"impersonation_chain": "a@b", "key_path": "/k"}, "impersonation_chain needs Google's", "google"),
+            ("gs", {"credential_config_file": {"a": SECRET}}, "credential_config_file needs Google's", "google"),
+            ("gs", {"key_secret_name": "name"}, "key_secret_name needs Google's", "google"),
+            ("gs", {"idp_issuer_url": "https://idp", "client_secret": SECRET}, "idp_issuer_url needs", "google"),
+            ("gs", {"extra__google_cloud_platform__quota_project_id": "p"}, "quota_project_id needs", "google"),
+            (
+                "gs",
+                {"quota_project_id": "p", "key_secret_name": "n"},
+                "key_secret_name, quota_project_id need",
+                "google",
+            ),
+            (
+                "azure",
+                {"client_secret_auth_config": {"x": SECRET}},
+                "client_secret_auth_config needs",
+                "microsoft-azure",
+            ),
+        ],
+    )
+    def test_fields_that_need_one(
+        self, monkeypatch: pytest.MonkeyPatch, scheme: str, extra: dict[str, Any], needs: str, install: str
+    ) -> None:
+        connect(monkeypatch, TYPES[scheme], extra, host=HOST)
+        with pytest.raises(InvalidConnection, match=f"^Connection 'store': {needs}.* provider") as caught:
+            open_store(Location.parse(f"{scheme}://store@bucket"))
+        assert caught.value.hint == f"Run: pip install 'airflow-provider-vectorbackup[{install}]'"
+        assert_shows_no_secret(caught.value)
+
+    def test_such_an_extra_exists(self) -> None:
+        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+        for provider in (AMAZON, GOOGLE, MICROSOFT):
+            needed = " ".join(project["optional-dependencies"][provider.extra])
+            assert ".".join(["airflow", "providers", *provider.extra.split("-")]) in provider.module
+            assert f"apache-airflow-providers-{provider.extra}>=" in needed
+
+    def test_one_that_can_not_be_loaded(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Connections are not read by their fields then: they could mean something else."""
+        (tmp_path / "broken_provider.py").write_text("import slugify_of_old\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setattr(official, "AMAZON", replace(AMAZON, module="broken_provider"))
+        connect(monkeypatch, "aws", login="id", password=SECRET)
+        with pytest.raises(StorageError, match="Amazon's provider can't be loaded: No module named 'slugify_of_old'"):
+            open_store(Location.parse("s3://store@bucket"))
 
 
 class TestWithoutConnection:
@@ -282,7 +324,7 @@ class TestFields:
 
     def test_of_a_uri(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_STORE", f"aws://id:{SECRET}@/?role_arn=arn%3Aaws")
-        with pytest.raises(InvalidConnection, match="role_arn can't be used"):
+        with pytest.raises(InvalidConnection, match="role_arn needs Amazon's provider"):
             open_store(Location.parse("s3://store@bucket"))
 
 

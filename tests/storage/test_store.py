@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
-from airflow_provider_vectorbackup.storage.store import name_in_bucket, require_key
+from airflow_provider_vectorbackup.storage.store import name_in_bucket, require_key, undeleted
 
 BUCKET = Location.parse("s3://bucket/backups")
 
@@ -68,3 +68,14 @@ def test_any_key_stays_or_is_refused(key: str) -> None:
 @pytest.mark.parametrize(("prefix", "name"), [("", "b1/x"), ("backups", "backups/b1/x"), ("a/b", "a/b/b1/x")])
 def test_name_in_bucket(prefix: str, name: str) -> None:
     assert name_in_bucket(Location("s3", "bucket", prefix), "b1/x") == name
+
+
+def test_objects_that_could_not_be_deleted() -> None:
+    """A few are named, all are counted."""
+    error = undeleted(BUCKET, {f"b1/{number}": "AccessDenied." for number in range(5)}, "Look.")
+    assert str(error) == (
+        "5 objects of s3://bucket/backups can't be deleted: 'b1/0': AccessDenied; 'b1/1': AccessDenied; "
+        "'b1/2': AccessDenied; and 2 more. Look."
+    )
+    assert len(error.reasons) == 5
+    assert str(undeleted(BUCKET, {"x": "no"})) == "1 object of s3://bucket/backups can't be deleted: 'x': no."

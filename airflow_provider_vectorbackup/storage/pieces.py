@@ -1,0 +1,43 @@
+"""The pieces of an object on their way into a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.exceptions import InvalidRequest
+
+
+def exactly(location: Location, key: str, pieces: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:
+    """Yield the pieces, except empty ones.
+
+    :raises InvalidRequest: they are not ``size_bytes`` together; where they are more, before the one that is too much.
+    """
+    seen = 0
+    for piece in pieces:
+        seen += len(piece)
+        if seen > size_bytes:
+            break
+        if piece:
+            yield piece
+    if seen != size_bytes:
+        found = "more" if seen > size_bytes else seen
+        raise InvalidRequest(
+            f"{location.uri_of(key)} can't be written: {size_bytes} bytes were announced, and {found} came."
+        )
+
+
+def in_parts(pieces: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
+    """Yield the same bytes in parts of one size, the last of which may be smaller; nothing for no bytes."""
+    part = bytearray()
+    for piece in pieces:
+        rest = memoryview(piece)
+        while rest:
+            taken = rest[: part_bytes - len(part)]
+            part += taken
+            rest = rest[len(taken) :]
+            if len(part) == part_bytes:
+                yield bytes(part)
+                part.clear()
+    if part:
+        yield bytes(part)

@@ -1,0 +1,110 @@
+"""Connections to Google: tokens that expire in the middle, and one for each of many threads."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.auth.credentials import Credentials
+
+from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.storage.gcs import GCSAccess, GCSStore
+from airflow_provider_vectorbackup.storage.store import CONNECTIONS, PIECE_BYTES
+from tests.scripted_server import Reply, ScriptedServer, Seen
+from tests.services.fixtures import BUCKET
+from tests.services.object_stores import GCSSettings
+from tests.storage.conftest import KEY
+from tests.storage.gcs_answers import CONTENT, PART, SIZE, begun, kept, media, rest, stored
+
+
+class Expiring(Credentials):  # type: ignore[no-untyped-call, misc, unused-ignore]
+    """Gives a token after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
+        self.given = 0
+
+    def refresh(self, _request: object) -> None:
+        self.given += 1
+        self.token = f"token-{self.given}"
+        self.expire(timedelta(hours=1))
+
+    def expire(self, after: timedelta = timedelta(0)) -> None:
+        self.expiry = datetime.now(UTC).replace(tzinfo=None) + after
+
+
+@pytest.mark.usefixtures("small_gcs_parts")
+class TestToken:
+    """One lasts an hour; a transfer may last longer."""
+
+    @pytest.fixture
+    def credentials(self) -> Expiring:
+        return Expiring()
+
+    @pytest.fixture
+    def store(
+        self, server: ScriptedServer, credentials: Expiring, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[GCSStore]:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        location = Location.parse("gs://conn@bucket/backups")
+        with closing(GCSStore(location, GCSAccess(credentials=credentials))) as store:
+            yield store
+
+    def tokens(self, seen: list[Seen]) -> list[str]:
+        return [each.headers["authorization"].removeprefix("Bearer ") for each in seen]
+
+    def test_refused_between_parts(self, server: ScriptedServer, store: GCSStore) -> None:
+        server.replies = [begun(server), kept(PART), Reply(401), kept(2 * PART), stored()]
+        store.write(KEY, [CONTENT], SIZE)
+        assert self.tokens(server.seen) == ["token-1"] * 3 + ["token-2"] * 2
+        assert server.seen[2].body == server.seen[3].body == CONTENT[PART : 2 * PART]
+
+    def test_expired_between_parts(self, server: ScriptedServer, store: GCSStore, credentials: Expiring) -> None:
+        server.replies = [begun(server), kept(PART), kept(2 * PART), stored()]
+
+        def pieces() -> Iterator[bytes]:
+            yield CONTENT[: PART + 1]
+            credentials.expire()
+            yield CONTENT[PART + 1 :]
+
+        store.write(KEY, pieces(), SIZE)
+        assert self.tokens(server.seen) == ["token-1"] * 2 + ["token-2"] * 2
+
+    def test_expired_during_a_stream(self, server: ScriptedServer, store: GCSStore, credentials: Expiring) -> None:
+        large = CONTENT * 4
+        server.replies = [media(large, cut_after=PIECE_BYTES), Reply(401), rest(large, PIECE_BYTES)]
+        stream = store.stream(KEY)
+        received = next(stream)
+        credentials.expire()
+        assert received + b"".join(stream) == large
+        assert self.tokens(server.seen) == ["token-1", "token-2", "token-3"]
+
+
+@pytest.mark.services
+def test_a_connection_for_each_of_many_threads(fake_gcs: GCSSettings, caplog: pytest.LogCaptureFixture) -> None:
+    """They are kept: the second round opens none."""
+    caplog.set_level(logging.DEBUG, logger="urllib3.connectionpool")
+    location = Location("gs", BUCKET, "connections")
+    content = bytes(PIECE_BYTES + 1)
+    with pytest.MonkeyPatch.context() as environment, ExitStack() as stack:
+        environment.setenv("STORAGE_EMULATOR_HOST", fake_gcs.url)
+        store = stack.enter_context(closing(GCSStore(location, GCSAccess())))
+        threads = stack.enter_context(ThreadPoolExecutor(CONNECTIONS))
+        store.write(KEY, [content], len(content))
+        all_open = threading.Barrier(CONNECTIONS, timeout=30)
+
+        def read(_: int) -> bytes:
+            stream = store.stream(KEY)
+            first = next(stream)
+            all_open.wait()
+            return first + b"".join(stream)
+
+        for _ in range(2):
+            assert list(threads.map(read, range(CONNECTIONS))) == [content] * CONNECTIONS
+            assert caplog.text.count("Starting new HTTP connection") == CONNECTIONS
+    assert "pool is full" not in caplog.text
