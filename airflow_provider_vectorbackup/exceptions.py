@@ -148,9 +148,11 @@ class DeletionFailed(StorageError):
     :param reasons: by key, in the storage's words.
     """
 
-    def __init__(self, message: str, *, hint: str = "", reasons: Mapping[str, str]) -> None:
-        super().__init__(message, hint=hint)
-        self.reasons = dict(reasons)
+    def __init__(
+        self, message: str, *, hint: str = "", backup_id: str | None = None, reasons: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, backup_id=backup_id)
+        self.reasons = dict(reasons or {})
 
 
 class StorageUnreachable(StorageError):

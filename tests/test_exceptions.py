@@ -11,6 +11,7 @@ RETRYABLE = {
     "OperationFailed",
     "OperationLost",
     "OperationInProgress",
+    "ObjectChanged",
     "StorageUnreachable",
     "ServerFault",
     "Unreachable",

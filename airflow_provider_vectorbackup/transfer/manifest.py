@@ -54,7 +54,7 @@ def parse_manifest(key: str, content: bytes) -> Manifest:
         if fields["version"] != _VERSION:
             raise BrokenDescriptor(f"The manifest {key} is of version {fields['version']!r}, not {_VERSION}.")
         return Manifest({name: _entry(value) for name, value in fields["objects"].items()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenDescriptor(f"The manifest {key} can't be read: {error!r}.") from error
 
 

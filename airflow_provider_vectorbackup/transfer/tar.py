@@ -1,8 +1,7 @@
 """The members of a tar archive, read as a stream.
 
-The format is POSIX.1-2001 (ustar, and PAX headers before it), as far as the servers write it and everything they write:
-regular files with relative names, two zero blocks, and nothing after them. All else is damage. Their restore would
-stop at the first zero block, and skip what is no regular file.
+Of POSIX.1-2001 (ustar, and PAX headers before it), exactly what the servers write is taken: regular files with relative
+names, then two zero blocks, and nothing after them. All else is damage, also where a restore would pass over it.
 """
 
 from __future__ import annotations
