@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -106,9 +106,9 @@ class AzureStore:
         self._service = open_service(access, self._opened)
         self._container = self._service.get_container_client(location.bucket)
 
-    def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        return _as_utf8(
+        yield from _as_utf8(
             StoredObject(
                 key_of_name(self._location, blob.name), blob.size, blob.etag, blob.last_modified.astimezone(UTC)
             )
@@ -127,7 +127,9 @@ class AzureStore:
             raise too_large(self._location, key)
         return attempt(fail, download.readall) if download else b""
 
-    def stream(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def stream(
+        self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None
+    ) -> Generator[bytes, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         fail, blob = partial(unreadable, self._location, key), self._blob(key)
         if start == end or (start and end is None):  # Azure refuses a range that begins at the end

@@ -88,7 +88,7 @@ class Target:
             attempt(self.fail, partial(self.blob.upload_blob, b"".join(pieces), overwrite=True))
             return
         parts = in_parts(pieces, _block_bytes(size_bytes, PART_BYTES))
-        self._commit((partial(self.blob.stage_block, data=part, length=len(part)) for part in parts), dict)
+        self._commit((partial(self.blob.stage_block, data=bytes(part), length=len(part)) for part in parts), dict)
 
     def copy(self, source: Source) -> None:
         """Make it a copy, with the same metadata."""

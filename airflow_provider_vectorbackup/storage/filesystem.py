@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,7 +92,7 @@ class FilesystemStore:
         self._location = location
         self._root = location.prefix
 
-    def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         for key, partial, state in self._walk(prefix):
             if not partial:
@@ -107,7 +107,9 @@ class FilesystemStore:
             raise too_large(self._location, key)
         return content
 
-    def stream(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def stream(
+        self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None
+    ) -> Generator[bytes, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         with self._reading(key) as file:
             state = os.fstat(file.fileno())

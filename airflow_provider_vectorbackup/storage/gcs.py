@@ -26,8 +26,8 @@ from airflow_provider_vectorbackup.exceptions import (
     StorageError,
     StorageUnreachable,
 )
-from airflow_provider_vectorbackup.storage.gcs_requests import BATCH, FAILURES, PATIENCE, Requests, upload_parts
-from airflow_provider_vectorbackup.storage.pieces import exactly
+from airflow_provider_vectorbackup.storage.gcs_requests import BATCH, FAILURES, PATIENCE, Requests
+from airflow_provider_vectorbackup.storage.pieces import exactly, in_parts
 from airflow_provider_vectorbackup.storage.store import (
     CONNECTIONS,
     LARGEST_READ_BYTES,
@@ -113,7 +113,7 @@ class GCSStore:
         except (*FAILURES, ValueError) as error:
             raise StorageError(f"{location} can't be opened: {error}", hint=_CREDENTIALS) from error
 
-    def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`; an etag is Google's generation."""
         try:
             for found in self._client.list_blobs(
@@ -160,7 +160,7 @@ class GCSStore:
     def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         bucket, name = self._location.bucket, name_in_bucket(self._location, key)
-        parts = upload_parts(_of_the_source(exactly(self._location, key, pieces, size_bytes)))
+        parts = in_parts(_of_the_source(exactly(self._location, key, pieces, size_bytes)), PART_BYTES)
         failure: Exception
         try:
             if size_bytes > PART_BYTES:

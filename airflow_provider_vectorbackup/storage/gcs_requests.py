@@ -26,7 +26,6 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from airflow_provider_vectorbackup.storage.store import (
     CONNECT_TIMEOUT_SECONDS,
-    PART_BYTES,
     PIECE_BYTES,
     READ_TIMEOUT_SECONDS,
 )
@@ -192,7 +191,8 @@ class Requests:
 
     def rewrite(self, bucket: str, name: str, target_bucket: str, target_name: str) -> None:
         """Copy an object inside Google, with its metadata."""
-        target, params, done = self._object_url(target_bucket, target_name), {}, False
+        target, done = self._object_url(target_bucket, target_name), False
+        params: dict[str, str] = {}
         url = f"{self._object_url(bucket, name)}/rewriteTo{target.removeprefix(f'{self._url}/storage/v1')}"
         while not done:
             # Without a body: one would replace the metadata.
@@ -310,29 +310,12 @@ class Requests:
         return answer
 
 
-def upload_parts(pieces: Iterable[bytes]) -> Iterator[bytearray]:
-    """Yield the same bytes in parts of PART_BYTES, each of them emptied afterwards.
-
-    The last one, which ends an upload, comes only after the last piece: an error of the pieces is before it.
-    """
-    part = bytearray()
-    for piece in pieces:
-        rest = memoryview(piece)
-        while len(part) + len(rest) > PART_BYTES:
-            taken = rest[: PART_BYTES - len(part)]
-            part += taken
-            rest = rest[len(taken) :]
-            yield part
-            part.clear()
-        part += rest
-    yield part
-
-
 def _outcomes(answer: requests.Response) -> Iterator[tuple[int, exceptions.GoogleAPICallError | None]]:
     """Read what a batch came to: None for what was done, by its number."""
     content_type = f"Content-Type: {answer.headers.get('Content-Type', '')}\r\n\r\n"
     message = email.message_from_bytes(content_type.encode() + answer.content)
-    for part in message.get_payload() if message.is_multipart() else ():
+    parts: Any = message.get_payload() if message.is_multipart() else ()
+    for part in parts:
         number, payload = _ANSWERED.search(part.get("Content-ID", "")), part.get_payload(decode=True)
         head, _, body = payload.partition(b"\r\n\r\n")
         status = head.split(b" ", 2)[1:2]

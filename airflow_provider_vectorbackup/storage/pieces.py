@@ -27,17 +27,20 @@ def exactly(location: Location, key: str, pieces: Iterable[bytes], size_bytes: i
         )
 
 
-def in_parts(pieces: Iterable[bytes], part_bytes: int) -> Iterator[bytes]:
-    """Yield the same bytes in parts of one size, the last of which may be smaller; nothing for no bytes."""
+def in_parts(pieces: Iterable[bytes], part_bytes: int) -> Iterator[bytearray]:
+    """Yield the same bytes in parts of one size, each of them emptied afterwards: there is one in memory.
+
+    The last, which may be smaller, and is empty where there are no bytes at all, comes only after the last piece: an
+    error of the pieces comes before it.
+    """
     part = bytearray()
     for piece in pieces:
         rest = memoryview(piece)
-        while rest:
+        while len(part) + len(rest) > part_bytes:
             taken = rest[: part_bytes - len(part)]
             part += taken
             rest = rest[len(taken) :]
-            if len(part) == part_bytes:
-                yield bytes(part)
-                part.clear()
-    if part:
-        yield bytes(part)
+            yield part
+            part.clear()
+        part += rest
+    yield part

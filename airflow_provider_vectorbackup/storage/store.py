@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -74,7 +74,7 @@ class Store(Protocol):
     what the storage refuses, StorageUnreachable for what may pass.
     """
 
-    def list_objects(self, prefix: str = "") -> Iterator[StoredObject]:
+    def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """Yield the objects whose keys begin with ``prefix``, page by page, in the order of their keys as UTF-8.
 
         Keys come as they are there, even those that no other method takes; folders' markers do not.
@@ -86,7 +86,9 @@ class Store(Protocol):
         :raises StorageError: it can't be read, is too large, or it can't be told whether it is there.
         """
 
-    def stream(self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+    def stream(
+        self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None
+    ) -> Generator[bytes, None, None]:
         """Yield an object's bytes from ``start`` on, up to ``end`` (not included) if one is given.
 
         Ends normally only after the last byte asked for. Close the iterator (``contextlib.closing``) if it is left

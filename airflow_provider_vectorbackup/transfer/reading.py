@@ -25,7 +25,7 @@ def read_through(store: Store, stored: StoredObject) -> Iterator[bytes]:
     offset, failures = 0, 0
     while True:
         try:
-            with closing(store.stream(stored.key, start=offset, etag=stored.etag)) as pieces:  # type: ignore[type-var]
+            with closing(store.stream(stored.key, start=offset, etag=stored.etag)) as pieces:
                 for piece in pieces:
                     offset, failures = offset + len(piece), 0
                     yield piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import boto3
@@ -249,11 +249,6 @@ def _call_it(place: Place, url: str) -> None:
     if place.location.scheme == "gs":
         with session() as direct:
             direct.put(f"{place.url}/_internal/config", json={"externalUrl": url}, timeout=30).raise_for_status()
-
-
-def closing_early(iterator: Iterator[T]) -> closing[Generator[T, None, None]]:
-    """Close what a store yields, in whatever way the block is left."""
-    return closing(cast("Generator[T, None, None]", iterator))
 
 
 def beside(place: Place) -> Place:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partialmethod
 from pathlib import Path
@@ -13,7 +14,7 @@ from azure.storage.blob import ContainerClient
 
 from airflow_provider_vectorbackup.exceptions import StorageError
 from airflow_provider_vectorbackup.storage.store import Store
-from tests.contract.stores import ODD_KEYS, Place, at_another_bucket, closing_early
+from tests.contract.stores import ODD_KEYS, Place, at_another_bucket
 
 pytestmark = pytest.mark.services
 
@@ -94,7 +95,7 @@ def test_many_objects(place: Place, store: Store) -> None:
     count, deleted = MANY[place.location.scheme]
     keys = [f"b1/node/chunk-{number:05}" for number in range(count)]
     place.fill(keys)
-    with closing_early(store.list_objects("b1/")) as other:
+    with closing(store.list_objects("b1/")) as other:
         assert next(other).key == keys[0]
         assert keys_of(store, "b1/") == keys
         assert next(other).key == keys[1]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 
 import pytest
 
 from airflow_provider_vectorbackup.exceptions import ObjectChanged, ObjectNotFound, StorageError, StorageUnreachable
 from airflow_provider_vectorbackup.storage.store import PART_BYTES, PIECE_BYTES, Store
-from tests.contract.stores import Place, closing_early
+from tests.contract.stores import Place
 from tests.services.fault_proxy import FaultProxy
 
 pytestmark = pytest.mark.services
@@ -90,7 +91,7 @@ def test_left_early(place: Place, store: Store) -> None:
     """It holds nothing that the next ones need, not even a connection."""
     place.hold("b1/chunk", CONTENT)
     for _ in range(20):
-        with closing_early(store.stream("b1/chunk")) as stream:
+        with closing(store.stream("b1/chunk")) as stream:
             assert CONTENT.startswith(next(stream))
     assert b"".join(store.stream("b1/chunk")) == CONTENT
 

@@ -116,5 +116,4 @@ def gcs_store(server: ScriptedServer) -> Iterator[Store]:
 
 @pytest.fixture
 def small_gcs_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (gcs, gcs_requests):
-        monkeypatch.setattr(module, "PART_BYTES", PART)
+    monkeypatch.setattr(gcs, "PART_BYTES", PART)

@@ -142,9 +142,9 @@ class TestOnTheStandIn:
         other = LARGE[::-1]
 
         def pieces() -> Iterator[bytes]:
-            yield other[:PART_BYTES]
+            yield other[: PART_BYTES + 1]
             store.write("x", [LARGE], len(LARGE))
-            yield other[PART_BYTES:]
+            yield other[PART_BYTES + 1 :]
 
         with pytest.raises(ObjectChanged, match="InvalidBlockList") as caught:
             store.write("x", pieces(), len(other))

@@ -212,7 +212,7 @@ class TestDelete:
     @pytest.mark.parametrize(("answer", "retryable"), [(Reply(503), True), (Reply(403), False)])
     def test_no_batch(self, server: ScriptedServer, gcs_store: Store, answer: Reply, retryable: bool) -> None:
         server.replies = [answer]
-        with pytest.raises(StorageError, match="gs://conn@bucket/backups/.* can't be deleted") as caught:
+        with pytest.raises(StorageError, match=r"gs://conn@bucket/backups/.* can't be deleted") as caught:
             gcs_store.delete(self.KEYS)
         assert caught.value.retryable is retryable
 

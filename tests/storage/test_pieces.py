@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from airflow_provider_vectorbackup.backups.locations import Location
@@ -27,8 +29,17 @@ def test_another_size(size_bytes: int, came: str, yielded: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 2, 3, 4, 7, 10, 11])
-@pytest.mark.parametrize("parts", [[], [b"abcd"], [b"abcd", b"e"], [b"abcd", b"efgh", b"ij"]])
+@pytest.mark.parametrize("parts", [[b""], [b"abcd"], [b"abcd", b"e"], [b"abcd", b"efgh", b"ij"]])
 def test_parts(parts: list[bytes], piece_bytes: int) -> None:
     content = b"".join(parts)
     pieces = [content[start : start + piece_bytes] for start in range(0, len(content), piece_bytes)]
-    assert list(in_parts(pieces, 4)) == parts
+    assert [bytes(part) for part in in_parts(pieces, 4)] == parts
+
+
+def test_no_part_is_the_last_before_the_pieces_have_ended() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"abcd"
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        next(in_parts(pieces(), 4))

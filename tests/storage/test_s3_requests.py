@@ -254,7 +254,7 @@ class TestExpiringCredentials:
         with scripted_server(*replies) as server, expiring.store(server) as store:
             store.write(KEY, pieces(), len(LARGE))
             assert [is_by_boto3(seen) for seen in server.seen] == [True, True, False, False, True]
-            assert self.ids(server) == ["token-1"] * 3 + ["token-2"] * 2
+            assert self.ids(server) == ["token-1"] * 2 + ["token-2"] * 3
 
     def test_in_a_stream(self) -> None:
         """It goes on; the next one, and those after it, have new credentials."""
