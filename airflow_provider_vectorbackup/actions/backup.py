@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from airflow_provider_vectorbackup.actions.bases import BaseWish, as_made, find_base
 from airflow_provider_vectorbackup.actions.evidence import OpenStore, explained
 from airflow_provider_vectorbackup.actions.lost_answers import found_after_loss
 from airflow_provider_vectorbackup.actions.memory import Memory, Remembered, Stage, recall
@@ -24,6 +25,7 @@ from airflow_provider_vectorbackup.actions.server import (
     status_or_none,
     without_needless_overrides,
 )
+from airflow_provider_vectorbackup.actions.stored_facts import Place
 from airflow_provider_vectorbackup.actions.tenants import (
     InactiveTenants,
     Tenants,
@@ -31,15 +33,13 @@ from airflow_provider_vectorbackup.actions.tenants import (
     put_back,
     tenants_left_out,
 )
-from airflow_provider_vectorbackup.backups.bases import LATEST, latest_base
 from airflow_provider_vectorbackup.backups.ids import attempt_id
-from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation
+from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation, root_of
 from airflow_provider_vectorbackup.backups.outcome import Outcome, conclude
 from airflow_provider_vectorbackup.backups.selection import names_shown, select_collections, unmatched
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import (
     AlreadyExists,
-    InvalidRequest,
     OperationInProgress,
     PreflightFailed,
     WeaviateError,
@@ -111,11 +111,16 @@ class _Past:
 
 
 def begin_backup(
-    client: WeaviateClient, order: BackupOrder, memory: Memory, run_started_at: datetime | None
+    client: WeaviateClient,
+    order: BackupOrder,
+    memory: Memory,
+    run_started_at: datetime | None,
+    open_store: OpenStore | None = None,
 ) -> Operation:
     """Return the running (or finished) backup of this task run; start it if there is none.
 
     :param run_started_at: when the Dag run began, UTC; what started under our id before that is not ours.
+    :param open_store: opens the order's location, to look whether a backup can build on the base.
     :raises InvalidRequest, PreflightFailed: something is in the way; nothing was started.
     :raises AlreadyExists: the id belongs to another backup.
     :raises OperationInProgress: the server is busy with another one; nothing was started.
@@ -132,7 +137,7 @@ def begin_backup(
         found = status_or_none(client, OperationKind.BACKUP, tried.address)
         if found is None:
             put_back(client, remembered.operation.reactivated if remembered else {})
-            return _start(client, ready_server(client, server), tried, memory, past)
+            return _start(client, ready_server(client, server), tried, memory, past, open_store=open_store)
         require_same_operation(server, tried.address, found)
         if not found.status.is_spent:
             return _attach(client, server, tried, found, past)
@@ -140,8 +145,16 @@ def begin_backup(
     raise PreflightFailed(f"{_MOST_ATTEMPTS} ids from {order.address.backup_id!r} on are spent by failed backups.")
 
 
-def _start(client: WeaviateClient, server: Server, order: BackupOrder, memory: Memory, past: _Past) -> Operation:
-    plan = _plan(client, server, order)
+def _start(
+    client: WeaviateClient,
+    server: Server,
+    order: BackupOrder,
+    memory: Memory,
+    past: _Past,
+    *,
+    open_store: OpenStore | None,
+) -> Operation:
+    plan = _plan(client, server, order, open_store)
     call = calls.create_backup(plan.request, server.version)
     now = time.time()
     operation = operation_on(
@@ -209,7 +222,7 @@ def _post(
         return None
 
 
-def _plan(client: WeaviateClient, server: Server, order: BackupOrder) -> _Plan:
+def _plan(client: WeaviateClient, server: Server, order: BackupOrder, open_store: OpenStore | None) -> _Plan:
     names = server.collection_names
     chosen = select_collections(names, include=order.include, exclude=order.exclude, where="the server")
     if ignored := unmatched(order.exclude, names):
@@ -220,35 +233,25 @@ def _plan(client: WeaviateClient, server: Server, order: BackupOrder) -> _Plan:
         include=chosen if order.include or order.exclude else (),
         include_users=order.include_users,
         include_roles=order.include_roles,
-        incremental_base_backup_id=_base(client, order, chosen),
+        incremental_base_backup_id=_base(client, server, order, chosen, open_store),
         compression=order.compression,
         cpu_percentage=order.cpu_percentage,
     )
     return _Plan(request, chosen, tenants_left_out(client, server, chosen))
 
 
-def _base(client: WeaviateClient, order: BackupOrder, chosen: tuple[str, ...]) -> str | None:
+def _base(
+    client: WeaviateClient,
+    server: Server,
+    order: BackupOrder,
+    chosen: tuple[str, ...],
+    open_store: OpenStore | None,
+) -> str | None:
     """Return the id of the finished backup to build on, None for a full backup."""
     if not order.incremental_base:
         return None
-    if order.incremental_base == LATEST:
-        if order.address.bucket or order.address.path:
-            raise InvalidRequest(
-                "incremental_base_backup_id 'latest' can't be found where bucket or path are given: the server's list "
-                "shows only its default place.",
-                hint="Name the base backup.",
-            )
-        base = latest_base(client.send(calls.list_backups(order.address.backend)), chosen)
-        log.info("Incremental base: %s", base.backup_id if base else "none yet, so this is a full backup")
-        return base.backup_id if base else None
-    address = replace(order.address, backup_id=order.incremental_base)
-    found = status_or_none(client, OperationKind.BACKUP, address)
-    if found is None or found.status is not Status.SUCCESS or not found.is_final:
-        raise PreflightFailed(
-            f"The base {order.incremental_base!r} is {found.status.value if found else 'not there'}.",
-            hint="An incremental backup needs a finished base in the same bucket and path.",
-        )
-    return order.incremental_base
+    place, codec = Place.of(open_store, root_of(order.location, order.address)), calls.codec_of_level(order.compression)
+    return find_base(client, BaseWish(order.address, order.incremental_base, chosen, codec, server.nodes, place))
 
 
 def _attach(
@@ -336,6 +339,7 @@ def finish_backup(
 ) -> dict[str, Any]:
     """Put back tenants that were activated for a backup, and return the task's result.
 
+    :param open_store: opens the operation's location, to see what an incremental backup really builds on.
     :raises VectorBackupError: the backup did not end in success, or its end was not seen.
     """
     operation, remembered = outcome.operation, recall(memory, OperationKind.BACKUP)
@@ -345,4 +349,6 @@ def finish_backup(
         remembered = replace(remembered, operation=replace(operation, reactivated={})) if remembered else None
     if remembered:
         remembered.as_ended(outcome).keep(memory)
+    if outcome.status and outcome.status.status is Status.SUCCESS:
+        outcome = replace(outcome, operation=as_made(operation, Place.of(open_store, operation.root)))
     return conclude(explained(client, open_store, outcome))

@@ -23,14 +23,18 @@ class IfCollectionExists(StrEnum):
     REPLACE = "replace"
 
 
-def find_obstacles(client: WeaviateClient, server: Server, chosen: tuple[str, ...]) -> dict[str, str]:
+def aliases_of(client: WeaviateClient, server: Server) -> tuple[str, ...]:
+    """Return the names of the server's aliases; an old one has none."""
+    return client.send(calls.read_aliases()) if features.ALIASES.is_in(server.version) else ()
+
+
+def find_obstacles(server: Server, aliases: tuple[str, ...], chosen: tuple[str, ...]) -> dict[str, str]:
     """Return what stands where a chosen collection would go: chosen name -> "collection X" or "alias X".
 
     Names that differ in case only, and aliases, are in the way too; the server finds that out only at the end.
     """
     taken = {name.casefold(): f"collection {name}" for name in server.collection_names}
-    if features.ALIASES.is_in(server.version):
-        taken |= {name.casefold(): f"alias {name}" for name in client.send(calls.read_aliases())}
+    taken |= {name.casefold(): f"alias {name}" for name in aliases}
     return {name: taken[name.casefold()] for name in chosen if name.casefold() in taken}
 
 

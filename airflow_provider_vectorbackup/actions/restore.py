@@ -13,7 +13,13 @@ from airflow_provider_vectorbackup.actions.arrivals import with_arrivals
 from airflow_provider_vectorbackup.actions.evidence import NO_RESTORE, OpenStore, explained, stored_restore_start
 from airflow_provider_vectorbackup.actions.lost_answers import found_after_loss
 from airflow_provider_vectorbackup.actions.memory import Memory, Remembered, Stage, forget, recall
-from airflow_provider_vectorbackup.actions.obstacles import IfCollectionExists, clear_way, find_obstacles
+from airflow_provider_vectorbackup.actions.obstacles import (
+    IfCollectionExists,
+    aliases_of,
+    clear_way,
+    find_obstacles,
+)
+from airflow_provider_vectorbackup.actions.restore_checks import RestoreWish, require_restorable
 from airflow_provider_vectorbackup.actions.selection import require_same_collections
 from airflow_provider_vectorbackup.actions.server import (
     Server,
@@ -25,6 +31,7 @@ from airflow_provider_vectorbackup.actions.server import (
     status_or_none,
     without_needless_overrides,
 )
+from airflow_provider_vectorbackup.actions.stored_facts import Place
 from airflow_provider_vectorbackup.actions.waiting import seconds_of_doubt
 from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation, root_of
 from airflow_provider_vectorbackup.backups.outcome import Outcome, conclude
@@ -40,6 +47,7 @@ from airflow_provider_vectorbackup.exceptions import (
 from airflow_provider_vectorbackup.weaviate import calls
 from airflow_provider_vectorbackup.weaviate.answers import Accepted
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
+from airflow_provider_vectorbackup.weaviate.descriptors import GlobalDescriptor
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +60,8 @@ class RestoreOrder:
     """A restore as a user asks for it; ``include`` and ``exclude`` may hold wildcards.
 
     :param allow_replace: must be set as well for ``if_collection_exists='replace'``, which deletes collections.
+    :param ignore_mismatch: whether modules that the target lacks and can restore without, and replication factors
+        above its number of nodes, are no obstacle.
     :param location: where the backup lies, as a worker reaches it.
     :param timeout_seconds: how long to wait for its end, from its start.
     """
@@ -67,6 +77,7 @@ class RestoreOrder:
     location: str | None = None
     if_collection_exists: IfCollectionExists = IfCollectionExists.FAIL
     allow_replace: bool = False
+    ignore_mismatch: bool = False
     timeout_seconds: float = DAY_SECONDS
 
 
@@ -113,6 +124,7 @@ class _Plan:
     """A checked order: what will be sent and deleted, what stood there before, and how to look at storage again."""
 
     chosen: tuple[str, ...]
+    node_mapping: Mapping[str, str]
     to_delete: tuple[str, ...]
     before: _Before
     stored_start: StoredStart
@@ -123,7 +135,8 @@ def begin_restore(
 ) -> Operation:
     """Return the running (or finished) restore of this task run; start it if there is none.
 
-    :param open_store: opens the order's location, to tell one restore's state from another's by its start.
+    :param open_store: opens the order's location, to see whether backup and server fit, and to tell one restore's state
+        from another's by its start.
     :raises InvalidRequest, PreflightFailed: something is in the way; nothing was started.
     :raises NothingToRestore: all collections are there already and are to be skipped.
     :raises OperationInProgress: the server is busy with another restore.
@@ -134,19 +147,38 @@ def begin_restore(
     server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)
     order = replace(order, address=without_needless_overrides(server, order.address))
-    stored_start = partial(
-        stored_restore_start, open_store, root_of(order.location, order.address), order.address.backup_id
-    )
+    root = root_of(order.location, order.address)
+    stored_start = partial(stored_restore_start, open_store, root, order.address.backup_id)
     before = _look_before(client, order, memory, stored_start)
     if before.is_ours():
         return _attach(order, before)
     _require_startable(client, order, before.status)
     server = ready_server(client, server)
-    chosen = _choose(client, server, order)
-    obstacles = find_obstacles(client, server, chosen)
+    plan = _plan(client, server, order, before, place=Place.of(open_store, root), stored_start=stored_start)
+    return _start(client, server, order, plan, memory)
+
+
+def _plan(
+    client: WeaviateClient,
+    server: Server,
+    order: RestoreOrder,
+    before: _Before,
+    *,
+    place: Place | None,
+    stored_start: StoredStart,
+) -> _Plan:
+    told = place.told(order.address.backup_id) if place else None
+    chosen, aliases = _choose(client, server, order, told), aliases_of(client, server)
+    obstacles = find_obstacles(server, aliases, chosen)
     chosen = clear_way(chosen, obstacles, order.if_collection_exists, order.address.backup_id)
+    mapping = order.node_mapping
+    if place and told:
+        wish = RestoreWish(
+            order.address.backup_id, chosen, mapping, order.overwrite_alias, ignore_mismatch=order.ignore_mismatch
+        )
+        mapping = require_restorable(server, aliases, wish, place, told)
     to_delete = tuple(obstacles) if order.if_collection_exists is IfCollectionExists.REPLACE else ()
-    return _start(client, server, order, _Plan(chosen, to_delete, before, stored_start), memory)
+    return _Plan(chosen, mapping, to_delete, before, stored_start)
 
 
 def _look_before(client: WeaviateClient, order: RestoreOrder, memory: Memory, stored_start: StoredStart) -> _Before:
@@ -175,7 +207,7 @@ def _attach(order: RestoreOrder, before: _Before) -> Operation:
 
 
 def _start(client: WeaviateClient, server: Server, order: RestoreOrder, plan: _Plan, memory: Memory) -> Operation:
-    call = calls.restore_backup(_request(order, plan.chosen), server.version)
+    call = calls.restore_backup(_request(order, plan), server.version)
     sent = _intent(server, order, plan).keep(memory)
     for name in plan.to_delete:
         log.warning("Deleting collection %s, to be replaced by the backup's.", name)
@@ -275,22 +307,28 @@ def _require_startable(client: WeaviateClient, order: RestoreOrder, before: Oper
         )
 
 
-def _choose(client: WeaviateClient, server: Server, order: RestoreOrder) -> tuple[str, ...]:
-    """Return the collections to restore; empty for "all of a backup whose list is not known"."""
-    listed = listed_backup(client, server.version, order.address)
-    if listed:
+def _choose(
+    client: WeaviateClient, server: Server, order: RestoreOrder, told: GlobalDescriptor | None
+) -> tuple[str, ...]:
+    """Return the collections to restore; empty for "all of a backup whose list is not known".
+
+    :param told: the backup's descriptor, where it can be read: the server's list shows neither backups in other places,
+        nor those that the caller may not see.
+    """
+    known = listed_backup(client, server.version, order.address) or told
+    if known:
         where = f"backup {order.address.backup_id}"
-        return select_collections(listed.collections, include=order.include, exclude=order.exclude, where=where)
+        return select_collections(known.collections, include=order.include, exclude=order.exclude, where=where)
     if order.exclude or any(is_pattern(name) for name in order.include):
         raise InvalidRequest(
             f"Backup {order.address.backup_id!r} is not in the server's list, so patterns can't be checked.",
-            hint="Name the collections in include.",
+            hint="Name the collections in include, or give the backup's location.",
         )
     if not order.include and server.collections:
         raise InvalidRequest(
             f"Backup {order.address.backup_id!r} is not in the server's list, and the server has collections: whether "
             "they are in the way can't be checked.",
-            hint="Name the collections in include.",
+            hint="Name the collections in include, or give the backup's location.",
         )
     return tuple(sorted(set(order.include)))
 
@@ -303,11 +341,11 @@ def _require_replace_allowed(order: RestoreOrder) -> None:
         )
 
 
-def _request(order: RestoreOrder, chosen: tuple[str, ...]) -> calls.RestoreRequest:
+def _request(order: RestoreOrder, plan: _Plan) -> calls.RestoreRequest:
     return calls.RestoreRequest(
         order.address,
-        include=chosen,
-        node_mapping=order.node_mapping,
+        include=plan.chosen,
+        node_mapping=plan.node_mapping,
         cpu_percentage=order.cpu_percentage,
         overwrite_alias=order.overwrite_alias,
         roles_options=order.roles_options,

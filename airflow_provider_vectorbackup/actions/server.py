@@ -34,12 +34,16 @@ class Server:
 
     :param bucket: the bucket (container) it writes to if a request names no other; None for ``filesystem``.
     :param path: the path in that bucket, or the directory on the server.
+    :param modules: the enabled modules.
+    :param nodes: their names; like ``collections``, known once it is made sure that the server is ready.
     """
 
     version: Version
     backend: str
     bucket: str | None
     path: str | None
+    modules: frozenset[str] = frozenset()
+    nodes: tuple[str, ...] = ()
     collections: tuple[CollectionSchema, ...] = ()
 
     @property
@@ -59,18 +63,18 @@ def identify_server(client: WeaviateClient, backend: str) -> Server:
 
 
 def ready_server(client: WeaviateClient, server: Server) -> Server:
-    """Make sure that an operation can be started now, and return the server with its collections.
+    """Make sure that an operation can be started now, and return the server with its nodes and collections.
 
     :raises ServerNotReady: a node is not healthy.
     """
-    require_healthy(client)
-    return replace(server, collections=client.send(calls.read_schema()))
+    return replace(server, nodes=healthy_nodes(client), collections=client.send(calls.read_schema()))
 
 
 def server_of(meta: Meta, backend: str) -> Server:
     """Return what a server says of itself and of one backend."""
     settings = meta.modules.get(_MODULE_PREFIX + backend, {})
-    return Server(parse_version(meta.version), backend, _first(settings, _BUCKETS), _first(settings, _PATHS))
+    bucket, path = _first(settings, _BUCKETS), _first(settings, _PATHS)
+    return Server(parse_version(meta.version), backend, bucket, path, modules=frozenset(meta.modules))
 
 
 def _first(settings: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -116,16 +120,17 @@ def require_enabled(meta: Meta, backend: str) -> None:
     )
 
 
-def require_healthy(client: WeaviateClient) -> None:
-    """Raise unless all nodes are healthy: every node that holds a shard takes part, replication does not help.
+def healthy_nodes(client: WeaviateClient) -> tuple[str, ...]:
+    """Return the names of all nodes; every one that holds a shard takes part, replication does not help.
 
-    :raises ServerNotReady: a node is not.
+    :raises ServerNotReady: a node is not healthy.
     """
     nodes = client.send(calls.read_nodes())
     if ill := [f"{node.name} is {node.status or 'unknown'}" for node in nodes if node.status != "HEALTHY"]:
         raise ServerNotReady(
             f"Not all nodes of the server are healthy: {', '.join(ill)}.", hint="A backup or restore needs them all."
         )
+    return tuple(node.name for node in nodes)
 
 
 def require_same_place(server: Server, address: BackupAddress, location: str | None) -> None:

@@ -39,8 +39,8 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
     :param exclude: the collections to leave out; not together with ``include``.
     :param include_users: the database users to back up, wildcards allowed (Weaviate 1.38.3 and later).
     :param include_roles: the custom roles to back up, wildcards allowed (Weaviate 1.38.10 and later).
-    :param incremental_base_backup_id: a finished backup to build on, or ``latest`` for the newest one in the server's
-        list that shares most collections (a full backup if there is none). Weaviate 1.37 and later.
+    :param incremental_base_backup_id: a finished backup to build on, or ``latest`` for the newest
+        one that shares most collections (a full backup if there is none). Weaviate 1.37 and later.
     :param compression: such as ``DefaultCompression``, ``BestSpeed``, ``ZstdDefaultCompression``, ``NoCompression``.
     :param inactive_tenants: about tenants that this server would leave out: ``warn``, ``fail``, or ``activate`` (and
         put back when the backup has ended).
@@ -99,9 +99,10 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
     def begin(self, client: WeaviateClient, context: Context, memory: Memory) -> Operation:
         """Start the backup, or attach to it if an earlier try did."""
         from airflow_provider_vectorbackup.actions.backup import begin_backup
+        from airflow_provider_vectorbackup.hooks.storage import open_store
 
         run_started_at = getattr(context.get("dag_run"), "start_date", None)
-        return begin_backup(client, self._order(context), memory, run_started_at)
+        return begin_backup(client, self._order(context), memory, run_started_at, open_store)
 
     def end(self, client: WeaviateClient, outcome: Outcome, memory: Memory) -> dict[str, Any]:
         """Put back tenants that were activated for the backup, and return the result."""

@@ -24,7 +24,8 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
     """Restore a backup into a Weaviate server, whole or in part, and follow the restore to its end.
 
     Everything is checked before the server is told to start: backend enabled, nodes healthy, backup finished,
-    collections in the way. A retry attaches to the restore that an earlier try started.
+    collections in the way; and, where a location is known, by the backup's descriptors: bases, nodes, modules, aliases,
+    versions. A retry attaches to the restore that an earlier try started.
 
     Returns (XCom): see :func:`airflow_provider_vectorbackup.backups.operation.summary_of`. The server tells no times
     of a restore.
@@ -41,6 +42,9 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
     :param if_collection_exists: about collections that are there already: ``fail``, ``skip``, or ``replace`` (delete
         them first; needs ``allow_replace``).
     :param allow_replace: must be True as well for ``replace``.
+    :param ignore_mismatch: whether to restore although the server lacks modules that collections use (generative ones,
+        rerankers), or nodes for their replication factors. What needs them fails later. A vectorizer that it lacks is
+        an obstacle in any case: the server can't restore the collection without.
 
     All other parameters: :class:`~airflow_provider_vectorbackup.operators.base.WeaviateOperationOperator`.
     """
@@ -61,6 +65,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         "location",
         "if_collection_exists",
         "allow_replace",
+        "ignore_mismatch",
     )
     template_fields_renderers = dict.fromkeys(("include", "exclude", "node_mapping"), "json")
     ui_color = "#dbe9fb"
@@ -78,6 +83,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         users_options: str | None = None,
         if_collection_exists: str = "fail",
         allow_replace: bool | str = False,
+        ignore_mismatch: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -90,6 +96,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         self.users_options = users_options
         self.if_collection_exists = if_collection_exists
         self.allow_replace = allow_replace
+        self.ignore_mismatch = ignore_mismatch
 
     def begin(self, client: WeaviateClient, context: Context, memory: Memory) -> Operation:
         """Start the restore, or attach to it if an earlier try did."""
@@ -130,5 +137,6 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
                 "if_collection_exists", self.if_collection_exists, IfCollectionExists
             ),
             allow_replace=arguments.flag("allow_replace", self.allow_replace),
+            ignore_mismatch=arguments.flag("ignore_mismatch", self.ignore_mismatch),
             timeout_seconds=arguments.seconds("timeout", self.timeout),
         )

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from airflow_provider_vectorbackup.backups.bases import ListedBackup
+from airflow_provider_vectorbackup.backups.codecs import Codec
 from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
@@ -20,7 +21,8 @@ from airflow_provider_vectorbackup.weaviate.features import Feature, Version
 T_co = TypeVar("T_co", covariant=True)
 
 GZIP_LEVELS = ("DefaultCompression", "BestSpeed", "BestCompression")
-OTHER_LEVELS = ("ZstdDefaultCompression", "ZstdBestSpeed", "ZstdBestCompression", "NoCompression")
+ZSTD_LEVELS = ("ZstdDefaultCompression", "ZstdBestSpeed", "ZstdBestCompression")
+OTHER_LEVELS = (*ZSTD_LEVELS, "NoCompression")
 RESTORE_ACCESS_OPTIONS = ("noRestore", "all")
 CPU_PERCENTAGES = range(1, 81)
 
@@ -108,6 +110,13 @@ def restore_backup(request: RestoreRequest, server: Version) -> Call[answers.Acc
     }
     path = f"{_path_of(request.address)}/restore"
     return Call("POST", path, answers.parse_accepted, body=_given(body), backup_id=request.address.backup_id)
+
+
+def codec_of_level(level: str | None) -> Codec:
+    """Return by what a backup of this compression level is compressed; without one, the server takes gzip."""
+    if level in ZSTD_LEVELS:
+        return Codec.ZSTD
+    return Codec.NONE if level in OTHER_LEVELS else Codec.GZIP
 
 
 def status_of(kind: OperationKind, address: BackupAddress) -> Call[OperationStatus]:
