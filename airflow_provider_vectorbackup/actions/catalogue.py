@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from airflow_provider_vectorbackup.actions.folders import Folder, digest_of, list_folders
@@ -27,7 +27,7 @@ from airflow_provider_vectorbackup.weaviate.descriptors import (
     parse_global,
     parse_single,
 )
-from airflow_provider_vectorbackup.weaviate.layout import descriptor_problems, node_problems, referred_keys
+from airflow_provider_vectorbackup.weaviate.layout import descriptor_problems, link_of, node_problems, referred_keys
 from airflow_provider_vectorbackup.weaviate.node_descriptors import parse_node
 
 
@@ -64,18 +64,11 @@ class _Backup:
     nodes: dict[str, NodeFacts | Unreadable] = field(default_factory=dict)
 
     @property
-    def bases(self) -> frozenset[str]:
-        found = {base for facts in self.nodes.values() if isinstance(facts, NodeFacts) for base in facts.bases}
-        if isinstance(self.told, GlobalDescriptor) and self.told.base_backup_id:
-            found.add(self.told.base_backup_id)
-        return frozenset(found - {self.folder.name})
-
-    @property
     def link(self) -> Link | None:
-        told = self.told
-        if isinstance(told, Unreadable):
+        if isinstance(self.told, Unreadable):
             return None
-        return Link(self.folder.name, told.status, told.codec, told.started_at, told.base_backup_id, self.bases)
+        bases = {base for facts in self.nodes.values() if isinstance(facts, NodeFacts) for base in facts.bases}
+        return link_of(self.folder.name, self.told, bases)
 
 
 def read_catalogue(
@@ -161,9 +154,11 @@ def _with_descriptors(folders: Mapping[str, Folder], reader: _Reader) -> dict[st
 def _add_nodes(backups: Mapping[str, _Backup], reader: _Reader) -> None:
     """Read the nodes' descriptors of incremental backups: where their files lie stands there alone."""
     wanted = [
-        (backup, backup.told, node, stored)
+        # What is kept of it was also compared with the coordinator's, and holds as long as both are as they were.
+        (backup, backup.told, node, replace(stored, etag=f"{coordinators.etag} {stored.etag}"))
         for backup in backups.values()
         if isinstance(backup.told, GlobalDescriptor) and backup.told.base_backup_id
+        if (coordinators := backup.folder.descriptor)
         for node in backup.told.nodes
         if (stored := backup.folder.descriptors.get(_below(node)))
     ]
@@ -205,7 +200,7 @@ def _entry(backup: _Backup, links: Mapping[str, Link], folders: Mapping[str, Fol
         layout=told.layout,
         codec=told.codec,
         base_backup_id=told.base_backup_id,
-        bases=backup.bases,
+        bases=links[folder.name].bases,
     )
 
 

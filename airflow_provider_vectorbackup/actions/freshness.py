@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import nlargest
@@ -78,7 +77,6 @@ class _Candidate:
     """A backup with a descriptor; ``told`` is None where that can't be read, then ``problem`` says why."""
 
     backup_id: str
-    written_at: datetime
     told: GlobalDescriptor | None
     problem: str
 
@@ -88,9 +86,15 @@ def find_latest(store: Store, location: Location, wanted: Wanted | None = None) 
 
     :raises PreflightFailed: there is none.
     """
-    for candidate in _newest(store, wanted or Wanted()):
-        if candidate.told and candidate.told.status is Status.SUCCESS:
-            return candidate.backup_id
+    best_id, best_start = "", None
+    for written_at, name in _newest(store, wanted or Wanted()):
+        if best_start and written_at <= best_start:
+            break  # as below
+        told = StoredDescriptors(store).told(name)
+        if told and told.status is Status.SUCCESS and told.started_at and _is_newer(told.started_at, best_start):
+            best_id, best_start = name, told.started_at
+    if best_id:
+        return best_id
     raise PreflightFailed(
         f"There is no finished backup in {location}.", hint="Look at the bucket and the prefix in the location."
     )
@@ -108,9 +112,10 @@ def look_for_fresh(
     """
     wanted = wanted or Wanted()
     best, last_error = Freshness(is_fresh=False), ""
-    for candidate in _newest(store, wanted):
-        if best.started_at and candidate.written_at <= best.started_at:
+    for written_at, name in _newest(store, wanted):
+        if best.started_at and written_at <= best.started_at:
             break  # no descriptor is older than its backup
+        candidate = _read(store, name)
         if problem := _problem(store, location, candidate, wanted, now):
             last_error = last_error or f"{candidate.backup_id} does not count: {problem}."
         elif candidate.told and candidate.told.started_at and _is_newer(candidate.told.started_at, best.started_at):
@@ -121,18 +126,21 @@ def look_for_fresh(
     return replace(best, last_error=last_error)
 
 
-def _newest(store: Store, wanted: Wanted) -> Iterator[_Candidate]:
-    """Yield the backups of a location, those first whose descriptors were written last."""
+def _newest(store: Store, wanted: Wanted) -> list[tuple[datetime, str]]:
+    """Return when the descriptors of a location's backups were written, with their ids, the newest first."""
     folders, _ = list_folders(store)
     listed = [
         (folder.descriptor.modified_at, name)
         for name, folder in folders.items()
         if folder.descriptor and name.startswith(wanted.id_prefix) and is_legal_id(name)
     ]
-    for written_at, name in nlargest(_MOST_READ, listed):
-        descriptors = StoredDescriptors(store)
-        told = descriptors.told(name)
-        yield _Candidate(name, written_at, told, "; ".join(map(str, descriptors.findings)))
+    return nlargest(_MOST_READ, listed)
+
+
+def _read(store: Store, backup_id: str) -> _Candidate:
+    descriptors = StoredDescriptors(store)
+    told = descriptors.told(backup_id)
+    return _Candidate(backup_id, told, "; ".join(map(str, descriptors.findings)))
 
 
 def _problem(store: Store, location: Location, candidate: _Candidate, wanted: Wanted, now: datetime) -> str:

@@ -17,7 +17,7 @@ from airflow_provider_vectorbackup.weaviate.descriptors import (
     parse_global,
     parse_single,
 )
-from airflow_provider_vectorbackup.weaviate.layout import descriptor_problems, node_problems
+from airflow_provider_vectorbackup.weaviate.layout import descriptor_problems, link_of, node_problems
 from airflow_provider_vectorbackup.weaviate.node_descriptors import NodeDescriptor, parse_node
 
 Descriptor = TypeVar("Descriptor")
@@ -64,10 +64,7 @@ class StoredDescriptors:
         if told is None:
             return None
         bases = {base for descriptor in self.nodes(backup_id).values() for base in descriptor.bases}
-        bases |= {told.base_backup_id} if told.base_backup_id else set()
-        return Link(
-            backup_id, told.status, told.codec, told.started_at, told.base_backup_id, frozenset(bases - {backup_id})
-        )
+        return link_of(backup_id, told, bases)
 
     def content(self, key: str) -> bytes | None:
         """Return what a small object holds, None where it is not there; one that can't be got at is a finding."""

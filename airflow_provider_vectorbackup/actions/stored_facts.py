@@ -28,6 +28,7 @@ from airflow_provider_vectorbackup.weaviate.descriptors import (
     parse_global,
     parse_single,
 )
+from airflow_provider_vectorbackup.weaviate.layout import link_of
 from airflow_provider_vectorbackup.weaviate.node_descriptors import parse_node
 
 log = logging.getLogger(__name__)
@@ -123,21 +124,15 @@ def read_links(store: Store, told: GlobalDescriptor, bases: Collection[str] = ()
 
     :param bases: further ones, which the descriptors of its nodes name.
     """
-    descriptors, links = StoredDescriptors(store), {told.backup_id: _link(told, bases)}
+    descriptors, links = StoredDescriptors(store), {told.backup_id: link_of(told.backup_id, told, bases)}
 
     def bases_of(name: str) -> Collection[str]:
         if name not in links and (found := descriptors.told(name)):
-            links[name] = _link(found)
+            links[name] = link_of(name, found)
         return links[name].bases if name in links else ()
 
     chain_of(told.backup_id, bases_of)
     return links
-
-
-def _link(told: GlobalDescriptor, bases: Collection[str] = ()) -> Link:
-    named = frozenset(bases) | ({told.base_backup_id} if told.base_backup_id else set())
-    direct = named - {told.backup_id}
-    return Link(told.backup_id, told.status, told.codec, told.started_at, told.base_backup_id, direct)
 
 
 def stored_backups(store: Store) -> tuple[ListedBackup, ...]:

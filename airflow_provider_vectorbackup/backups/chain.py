@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,14 +15,12 @@ class Link:
     """What a chain needs to know of one backup.
 
     :param bases: direct ones, of both sources: what the descriptors name as base, and where they say that files lie.
-    :param base_backup_id: the one that the coordinator's descriptor names.
     """
 
     backup_id: str
     status: Status
     codec: Codec
     started_at: datetime | None
-    base_backup_id: str | None = None
     bases: frozenset[str] = frozenset()
 
 
@@ -71,15 +69,6 @@ def chain_problems(links: Mapping[str, Link], backup_id: str) -> tuple[ChainProb
     pairs = [(base, links[name]) for name in chain if name in links for base in sorted(links[name].bases)]
     found = [problem for base, child in pairs for problem in _between(base, links.get(base), child)]
     return tuple(dict.fromkeys(found))
-
-
-def dependents_of(links: Iterable[Link]) -> dict[str, set[str]]:
-    """Return for each backup those that build on it directly; also for bases that are not there."""
-    found: dict[str, set[str]] = {}
-    for link in links:
-        for base in link.bases:
-            found.setdefault(base, set()).add(link.backup_id)
-    return found
 
 
 def _between(base_id: str, base: Link | None, child: Link) -> Iterator[ChainProblem]:

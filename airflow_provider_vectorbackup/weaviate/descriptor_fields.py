@@ -89,6 +89,8 @@ class DescriptorFields:
         text = self.text(name)
         try:
             time = datetime.fromisoformat(text) if text else None
+            if time and not time.tzinfo:
+                raise ValueError("no time zone")  # noqa: TRY301 - one error for all that is no time
             return None if time is None or time.year == 1 else time.astimezone(UTC)
         except (ValueError, OverflowError) as error:
             raise self.broken(name, f"is {text!r} where a time belongs") from error
@@ -119,7 +121,8 @@ class DescriptorFields:
 
     def inner(self, name: str) -> DescriptorFields:
         """Return an object, an empty one where there is none."""
-        return self._object(name, self.values.get(name) or {})
+        value = self.values.get(name)
+        return self._object(name, {} if value is None else value)
 
     def encoded(self, name: str) -> Any:
         """Return what stands in a field as base64 of JSON; None where there is nothing."""

@@ -20,7 +20,7 @@ NODE_NAME = "backup.json"
 RESTORE_NAME = "restore_config.json"
 
 _NAME_OF = {OperationKind.BACKUP: GLOBAL_NAME, OperationKind.RESTORE: RESTORE_NAME}
-_LAYOUT = re.compile(r"(\d+)\.\d+")
+_LAYOUT = re.compile(r"([0-9]{1,9})\.[0-9]{1,9}")
 _NEWEST_MAJOR = 2
 
 
@@ -116,7 +116,7 @@ def parse_global(key: str, content: bytes) -> GlobalDescriptor:
     fields = DescriptorFields.of(key, content)
     layout = layout_of(fields)
     return GlobalDescriptor(
-        fields.name("id"),
+        fields.require_path(fields.name("id")),
         parse_status(fields.text("status")),
         layout,
         fields.text("serverVersion"),
@@ -142,7 +142,7 @@ def parse_single(key: str, content: bytes) -> GlobalDescriptor:
     names = tuple(collection.name("name") for collection in fields.objects("classes"))
     status, layout = parse_status(fields.text("status")), layout_of(fields)
     return GlobalDescriptor(
-        fields.name("id"),
+        fields.require_path(fields.name("id")),
         status,
         layout,
         fields.text("serverVersion"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from airflow_provider_vectorbackup.backups.chain import Link
 from airflow_provider_vectorbackup.backups.codecs import Codec
 from airflow_provider_vectorbackup.backups.status import Status
 from airflow_provider_vectorbackup.weaviate.descriptors import (
@@ -80,6 +81,15 @@ def chunk_name(collection: StoredCollection, number: int) -> str:
     return f"{collection.name}/chunk-{number}"
 
 
+def link_of(backup_id: str, told: GlobalDescriptor, bases: Collection[str] = ()) -> Link:
+    """Return what a chain needs to know of a backup.
+
+    :param bases: those that the descriptors of its nodes name, or say that files lie in.
+    """
+    direct = frozenset(base for base in (*bases, told.base_backup_id) if base and base != backup_id)
+    return Link(backup_id, told.status, told.codec, told.started_at, direct)
+
+
 def is_part_of_backup(rest: str) -> bool:
     """Whether a key below a backup's folder can be a part of the backup.
 
@@ -120,6 +130,9 @@ def node_problems(told: GlobalDescriptor, node: str, found: NodeDescriptor) -> l
     if found.status is not Status.SUCCESS or told.status is not Status.SUCCESS:
         return problems
     share = told.nodes[node]
+    owners = {shard.node for collection in found.collections for shard in collection.shards}
+    if node and (others := sorted(owners - {node})):
+        problems.append(f"is of another node: {', '.join(others)}")
     if found.codec is not told.codec:
         problems.append(f"is compressed by {found.codec}, the backup by {told.codec}")
     if missing := sorted(set(share.collections) - {collection.name for collection in found.collections}):

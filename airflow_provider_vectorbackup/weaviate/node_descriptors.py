@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ from airflow_provider_vectorbackup.weaviate.stored_schema import (
     parse_schema,
     parse_sharding,
 )
+
+_CHUNK_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def parse_node(key: str, content: bytes) -> NodeDescriptor:
     fields = DescriptorFields.of(key, content)
     layout = layout_of(fields)
     return NodeDescriptor(
-        fields.name("id"),
+        fields.require_path(fields.name("id")),
         parse_status(fields.text("status")),
         layout,
         fields.text("serverVersion"),
@@ -155,7 +158,7 @@ def _collection(fields: DescriptorFields) -> StoredCollection:
 
 
 def _chunk_number(fields: DescriptorFields, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not _CHUNK_NUMBER.fullmatch(text):
         raise fields.broken("chunks", f"has {text!r} where a chunk's number belongs")
     return int(text)
 
@@ -184,5 +187,6 @@ def _users(snapshot: Any) -> tuple[str, ...]:
 def _roles(snapshot: Any) -> tuple[str, ...]:
     """Return the names in a snapshot of roles: the first of each policy, after ``role:``."""
     policies = snapshot.get("roles_policies") if isinstance(snapshot, dict) else None
-    firsts = {str(policy[0]) for policy in policies or () if isinstance(policy, list) and policy}
+    listed = policies if isinstance(policies, list) else ()
+    firsts = {str(policy[0]) for policy in listed if isinstance(policy, list) and policy}
     return tuple(sorted(name.removeprefix("role:") for name in firsts))

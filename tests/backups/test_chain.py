@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_vectorbackup.backups.chain import Link, chain_in, chain_problems, dependents_of
+from airflow_provider_vectorbackup.backups.chain import Link, chain_in, chain_problems
 from airflow_provider_vectorbackup.backups.codecs import Codec
 from airflow_provider_vectorbackup.backups.status import Status
 
@@ -77,13 +77,6 @@ def test_a_chain_without_problems_is_one_that_the_server_takes(links: dict[str, 
                     and base.started_at < child.started_at
                 )
         assert (chain_problems(links, name) == ()) == fits
-
-
-@given(catalogues())
-def test_dependents_are_bases_turned_round(links: dict[str, Link]) -> None:
-    pairs = {(base, name) for name, link in links.items() for base in link.bases}
-    found = dependents_of(links.values())
-    assert {(base, name) for base, names in found.items() for name in names} == pairs
 
 
 def link(name: str, *bases: str, minute: int = 0, codec: Codec = Codec.GZIP, status: Status = Status.SUCCESS) -> Link:
