@@ -18,19 +18,21 @@ from tests.services.fixtures import BUCKET
 
 DAG = "vectorbackup_backup_and_restore"
 NIGHTLY = "vectorbackup_scheduled_backup"
+VERIFY = "vectorbackup_verify_nightly"
+FRESHNESS = "vectorbackup_freshness_alert"
+LOCATION = f"s3://aws_default@{BUCKET}/{PREFIX}"
 
 
 @pytest.fixture(scope="module")
 def airflow(lab: Lab, services_folder: Path) -> Iterator[Airflow]:
     with airflow_standalone(services_folder / "whole", dags_folder=DAGS_FOLDER) as airflow:
-        location = f"s3://aws_default@{BUCKET}/{PREFIX}"
         for conn_id, node in (("weaviate_default", lab.source), ("weaviate_restore_target", lab.target)):
             connection = {
                 "connection_id": conn_id,
                 "conn_type": "weaviate_backup",
                 "host": node.host,
                 "port": node.port,
-                "extra": f'{{"default_backend": "s3", "s3_location": "{location}", "http_secure": false}}',
+                "extra": f'{{"default_backend": "s3", "s3_location": "{LOCATION}", "http_secure": false}}',
             }
             airflow.api.call("POST", "/connections", connection)
         store = lab.s3.airflow_connection
@@ -83,3 +85,38 @@ def test_scheduled_backup_from_its_form(airflow: Airflow, lab: Lab) -> None:
     assert airflow.api.wait_for_run(NIGHTLY, run_id, 240) == "success"
     task = airflow.api.task_instances(NIGHTLY, run_id)[0]["task_id"]
     assert airflow.api.xcom(NIGHTLY, run_id, task)["collections"] == ["Barley"]
+
+
+def test_verification_of_the_newest_backup(airflow: Airflow, lab: Lab) -> None:
+    backup_id = newest(airflow)
+    airflow.api.wait_for_dag(VERIFY)
+    airflow.api.unpause(VERIFY)
+    run_id = airflow.api.trigger(VERIFY, {"location": LOCATION})
+    ended = airflow.api.wait_for_run(VERIFY, run_id, 240)
+    log = airflow.api.task_log(VERIFY, run_id, "verify")
+    assert ended == "success", log
+    report = airflow.api.xcom(VERIFY, run_id, "verify")
+    assert (report["backup_id"], report["level"], report["is_whole"]) == (backup_id, "deep", True)
+    assert f"{LOCATION}/{backup_id}: whole, by a deep look at {report['objects']} objects" in log
+    assert "_vectorbackup/verify-deep.json" in lab.objects(backup_id)
+
+
+def test_alert_when_backups_are_too_old(airflow: Airflow) -> None:
+    backup_id = newest(airflow)
+    airflow.api.wait_for_dag(FRESHNESS)
+    airflow.api.unpause(FRESHNESS)
+    task = "is_there_a_fresh_backup"
+    fresh = airflow.api.trigger(FRESHNESS, {"location": LOCATION, "collections": ["Barley"]})
+    assert airflow.api.wait_for_run(FRESHNESS, fresh, 240) == "success"
+    assert airflow.api.xcom(FRESHNESS, fresh, task)["backup_id"] == backup_id
+    stale = airflow.api.trigger(FRESHNESS, {"location": LOCATION, "max_age_hours": 0.0001})
+    assert airflow.api.wait_for_run(FRESHNESS, stale, 240) == "failed"
+    log = airflow.api.task_log(FRESHNESS, stale, task)
+    assert re.search(rf"BACKUPS STOPPED: {LOCATION}: The newest whole backup, {backup_id}, is [\d:]+ old", log), log
+
+
+def newest(airflow: Airflow) -> str:
+    """Return the id of the last backup that the scheduled Dag made: of Barley."""
+    runs = airflow.api.call("GET", f"/dags/{NIGHTLY}/dagRuns", order_by="-start_date")["dag_runs"]
+    task = airflow.api.task_instances(NIGHTLY, runs[0]["dag_run_id"])[0]["task_id"]
+    return str(airflow.api.xcom(NIGHTLY, runs[0]["dag_run_id"], task)["backup_id"])
