@@ -18,10 +18,11 @@ from airflow_provider_vectorbackup.backups.verification import Finding, Level, R
 from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, InvalidRequest
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store, StoredObject
 from airflow_provider_vectorbackup.transfer.manifest import Manifest, manifest_key, parse_manifest
-from airflow_provider_vectorbackup.weaviate.descriptors import NODE_NAME, global_key, node_key, parse_state
+from airflow_provider_vectorbackup.weaviate.descriptors import global_key, node_key, parse_state
 from airflow_provider_vectorbackup.weaviate.layout import (
     OWN_FOLDER,
     is_part_of_backup,
+    node_folder,
     own_objects,
     referred_keys,
     tenants_left_out,
@@ -130,7 +131,8 @@ class _Look:
         told = self.descriptors.told(name)
         ended_well = told is not None and told.status is Status.SUCCESS
         broken = {finding.key for finding in self.descriptors.findings}
-        unread = tuple(key.removesuffix(NODE_NAME) for key in broken if key.endswith(f"/{NODE_NAME}"))
+        unread_nodes = told.nodes.keys() - self.descriptors.nodes(name).keys() if told else ()
+        unread = tuple(f"{node_folder(name, node)}/" for node in unread_nodes)
         for key in sorted(keys - broken) if ended_well else ():
             if is_part_of_backup(key.removeprefix(f"{name}/")) and not key.startswith(unread):
                 self.warnings.append(Finding(key, "is in no descriptor"))

@@ -50,7 +50,7 @@ class Report:
     :param read_bytes: of chunks that were read to their end, as stored; 0 for ``quick``.
     :param unchecked: why contents could not be compared with anything, in words; empty where they were, or for
         ``quick``.
-    :param unpacked_bytes: of the files in the chunks that were read.
+    :param unpacked_bytes: of the files in those of its own chunks.
     """
 
     uri: str

@@ -26,14 +26,12 @@ from airflow_provider_vectorbackup.storage.folders import (
     opened_folder,
     remove_file,
 )
-from airflow_provider_vectorbackup.storage.pieces import exactly
+from airflow_provider_vectorbackup.storage.pieces import collected, exactly
 from airflow_provider_vectorbackup.storage.store import (
-    LARGEST_READ_BYTES,
     PIECE_BYTES,
     StoredObject,
     UnfinishedUpload,
     require_key,
-    too_large,
     undeletable,
     undeleted,
     unlistable,
@@ -100,12 +98,7 @@ class FilesystemStore:
 
     def read(self, key: str) -> bytes | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        path = _path(key)
-        with self._translating(unreadable, key), opened_file(self._root, path) as file:
-            content = file.read(LARGEST_READ_BYTES + 1) if file else None
-        if content and len(content) > LARGEST_READ_BYTES:
-            raise too_large(self._location, key)
-        return content
+        return collected(self._location, key, self.stream(key))
 
     def stream(
         self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import islice
@@ -27,10 +26,9 @@ from airflow_provider_vectorbackup.exceptions import (
     StorageUnreachable,
 )
 from airflow_provider_vectorbackup.storage.gcs_requests import BATCH, FAILURES, PATIENCE, Requests
-from airflow_provider_vectorbackup.storage.pieces import exactly, in_parts
+from airflow_provider_vectorbackup.storage.pieces import collected, exactly, in_parts
 from airflow_provider_vectorbackup.storage.store import (
     CONNECTIONS,
-    LARGEST_READ_BYTES,
     PART_BYTES,
     StoredObject,
     UnfinishedUpload,
@@ -38,7 +36,6 @@ from airflow_provider_vectorbackup.storage.store import (
     name_in_bucket,
     prefix_in_bucket,
     require_key,
-    too_large,
     undeletable,
     undeleted,
     unlistable,
@@ -130,16 +127,7 @@ class GCSStore:
 
     def read(self, key: str) -> bytes | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        content = bytearray()
-        try:
-            with closing(self.stream(key)) as pieces:
-                for piece in pieces:
-                    content += piece
-                    if len(content) > LARGEST_READ_BYTES:
-                        raise too_large(self._location, key)
-        except ObjectNotFound:
-            return None
-        return bytes(content)
+        return collected(self._location, key, self.stream(key))
 
     def stream(
         self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None

@@ -1,11 +1,30 @@
-"""The pieces of an object on their way into a store."""
+"""The pieces of an object on their way into a store, or out of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.exceptions import InvalidRequest
+from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectNotFound
+from airflow_provider_vectorbackup.storage.store import LARGEST_READ_BYTES, too_large
+
+
+def collected(location: Location, key: str, pieces: Generator[bytes, None, None]) -> bytes | None:
+    """Return a small object's content from what a store streams, None where there is no such object.
+
+    :raises StorageError: it is too large.
+    """
+    content = bytearray()
+    try:
+        with closing(pieces):
+            for piece in pieces:
+                content += piece
+                if len(content) > LARGEST_READ_BYTES:
+                    raise too_large(location, key)
+    except ObjectNotFound:
+        return None
+    return bytes(content)
 
 
 def exactly(location: Location, key: str, pieces: Iterable[bytes], size_bytes: int) -> Iterator[bytes]:

@@ -19,14 +19,13 @@ from botocore import exceptions
 from botocore.config import Config
 
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectChanged, ObjectNotFound, StorageError
-from airflow_provider_vectorbackup.storage.pieces import exactly, in_parts
+from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectChanged, StorageError
+from airflow_provider_vectorbackup.storage.pieces import collected, exactly, in_parts
 from airflow_provider_vectorbackup.storage.s3_errors import FAILURES, HINTS, Failure, code_of, translated, translating
 from airflow_provider_vectorbackup.storage.s3_requests import Answer, Requests, md5
 from airflow_provider_vectorbackup.storage.store import (
     CONNECT_TIMEOUT_SECONDS,
     CONNECTIONS,
-    LARGEST_READ_BYTES,
     PART_BYTES,
     PIECE_BYTES,
     READ_TIMEOUT_SECONDS,
@@ -35,7 +34,6 @@ from airflow_provider_vectorbackup.storage.store import (
     key_of_name,
     name_in_bucket,
     prefix_in_bucket,
-    too_large,
     undeletable,
     undeleted,
     unlistable,
@@ -110,16 +108,7 @@ class S3Store:
 
     def read(self, key: str) -> bytes | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        content = bytearray()
-        try:
-            with closing(self.stream(key)) as pieces:
-                for piece in pieces:
-                    content += piece
-                    if len(content) > LARGEST_READ_BYTES:
-                        raise too_large(self._location, key)
-        except ObjectNotFound:
-            return None
-        return bytes(content)
+        return collected(self._location, key, self.stream(key))
 
     def stream(
         self, key: str, *, start: int = 0, end: int | None = None, etag: str | None = None
