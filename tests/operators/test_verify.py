@@ -1,0 +1,148 @@
+"""The operator; what a verification finds is tested in tests/actions."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_vectorbackup.compat import AirflowFailException
+from airflow_provider_vectorbackup.exceptions import StorageUnreachable
+from airflow_provider_vectorbackup.hooks import storage
+from airflow_provider_vectorbackup.operators import WeaviateVerifyBackupOperator
+from tests.actions.watching import CHAIN, Place, chain_that_ended
+from tests.operators.contexts import Log, TaskRun
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+KEYS = {
+    *("uri", "backup_id", "level", "is_whole", "chain", "collections", "objects", "stored_bytes", "read_bytes"),
+    *("unpacked_bytes", "seconds", "unchecked", "damage", "warnings", "damage_count", "warning_count", "report_key"),
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A chain of four."""
+    found = chain_that_ended(tmp_path, NOON)
+    monkeypatch.setattr(storage, "open_store", lambda _: found.store)
+    return found
+
+
+def verify(place: Place, **fields: Any) -> WeaviateVerifyBackupOperator:
+    return WeaviateVerifyBackupOperator(task_id="verify", **({"location": str(place.location)} | fields))
+
+
+def test_whole_one(place: Place, run: TaskRun, log: Log) -> None:
+    result = verify(place, backup_id="second").execute(run.context)
+    assert json.loads(json.dumps(result)) == result
+    assert set(result) == KEYS
+    assert (result["backup_id"], result["uri"]) == ("second", place.location.uri_of("second"))
+    assert (result["is_whole"], result["level"], result["damage"], result["damage_count"]) == (True, "quick", [], 0)
+    assert (result["chain"], result["collections"]) == (["full", "second"], ["Article", "Author", "Photo", "Product"])
+    assert (result["read_bytes"], result["report_key"]) == (0, None)
+    assert run.xcoms == {}
+    assert "second: whole, by a quick look at" in log()
+    assert not list(place.root.rglob("_vectorbackup"))
+
+
+def test_deep(place: Place, run: TaskRun) -> None:
+    result = verify(place, level="deep", threads=2).execute(run.context)
+    assert (result["backup_id"], result["chain"], result["level"]) == ("fourth", list(CHAIN), "deep")
+    assert result["unpacked_bytes"] > result["read_bytes"] > 0
+
+
+def test_latest_is_the_newest_that_says_success(place: Place, run: TaskRun) -> None:
+    place.written_at("full", NOON + timedelta(hours=1))
+    assert verify(place).execute(run.context)["backup_id"] == "fourth"
+    with place.edited("fourth/backup_config.json") as descriptor:
+        descriptor["status"] = "FAILED"
+    assert verify(place, backup_id="latest").execute(run.context)["backup_id"] == "third"
+
+
+def test_latest_of_nothing(tmp_path: Path, run: TaskRun) -> None:
+    with pytest.raises(AirflowFailException, match="There is no finished backup in file:///"):
+        verify(Place(tmp_path)).execute(run.context)
+
+
+def test_damage(place: Place, run: TaskRun) -> None:
+    (place.root / "second/w1/Photo/chunk-2").unlink()
+    (place.root / "full/w1/Author/chunk-1").write_bytes(b"")
+    with pytest.raises(AirflowFailException) as caught:
+        verify(place).execute(run.context)
+    for text in ("2 found wrong", "- second/w1/Photo/chunk-2 is not there", "- full/w1/Author/chunk-1 can't be whole"):
+        assert text in str(caught.value)
+    report = run.xcoms["report"]
+    assert json.loads(json.dumps(report)) == report
+    assert set(report) == KEYS
+    assert (report["backup_id"], report["is_whole"], report["damage_count"]) == ("fourth", False, 2)
+    assert "second/w1/Photo/chunk-2 is not there" in report["damage"]
+
+
+@pytest.mark.parametrize("level", ["quick", "deep"])
+def test_report_beside_the_backup(place: Place, run: TaskRun, level: str) -> None:
+    (place.root / "fourth/w1/Photo/chunk-2").unlink()
+    with pytest.raises(AirflowFailException, match="Photo/chunk-2 is not there"):
+        verify(place, level=level, store_report="True").execute(run.context)
+    key = run.xcoms["report"]["report_key"]
+    assert key == f"fourth/_vectorbackup/verify-{level}.json"
+    stored = json.loads((place.root / key).read_text())
+    assert (stored["is_whole"], stored["level"]) == (False, level)
+    assert {"key": "fourth/w1/Photo/chunk-2", "problem": "is not there"} in stored["damage"]
+    # It is ours, and no part of the backup.
+    again = verify(place, backup_id="third", store_report=True).execute(run.context)
+    assert (again["is_whole"], again["warnings"]) == (True, [])
+    assert verify(place, backup_id="third").execute(run.context)["warnings"] == []
+
+
+def test_warnings_are_told_and_no_failure(place: Place, run: TaskRun, log: Log) -> None:
+    place.write("fourth/w1/Photo/chunk-99", b"x")
+    result = verify(place).execute(run.context)
+    assert (result["is_whole"], result["warning_count"]) == (True, 1)
+    assert "fourth/w1/Photo/chunk-99 is in no descriptor" in log()
+
+
+def test_backup_that_is_not_there(place: Place, run: TaskRun) -> None:
+    with pytest.raises(AirflowFailException, match=r"fifth/backup_config\.json is not there"):
+        verify(place, backup_id="fifth").execute(run.context)
+    assert run.xcoms["report"]["is_whole"] is False
+
+
+@pytest.mark.parametrize("backup_id", ["latest", "fourth"])
+def test_storage_that_is_away_is_left_to_retries(place: Place, run: TaskRun, backup_id: str) -> None:
+    place.store.away = {"", "fourth/backup_config.json"}
+    with pytest.raises(StorageUnreachable):
+        verify(place, backup_id=backup_id).execute(run.context)
+    assert run.xcoms == {}
+
+
+def test_templated_texts(place: Place, run: TaskRun) -> None:
+    fields = {"backup_id": "second", "level": "deep", "threads": "1", "store_report": "False"}
+    assert set(fields) < set(verify(place).template_fields)
+    result = verify(place, **fields).execute(run.context)
+    assert (result["level"], result["report_key"]) == ("deep", None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"location": "bucket/path"}, "'bucket/path' is not a location"),
+        ({"backup_id": "Bad Id"}, "'Bad Id' is not a backup id"),
+        ({"backup_id": "../x"}, "'../x' is not a backup id"),
+        ({"backup_id": ""}, "'' is not a backup id"),
+        ({"backup_id": "None"}, "'' is not a backup id"),
+        ({"level": "Deep"}, "level is 'Deep'. Use one of quick, deep."),
+        ({"threads": "many"}, "threads is 'many'"),
+        ({"threads": 0, "backup_id": "full"}, "threads is 0. Give 1 to 16."),
+        ({"threads": "17", "backup_id": "full"}, "threads is 17. Give 1 to 16."),
+        ({"threads": None, "backup_id": "full"}, "threads is 0. Give 1 to 16."),
+        ({"store_report": "maybe"}, "store_report is 'maybe'"),
+    ],
+)
+def test_bad_input(place: Place, run: TaskRun, fields: dict[str, Any], text: str) -> None:
+    with pytest.raises(AirflowFailException) as caught:
+        verify(place, **fields).execute(run.context)
+    assert text in str(caught.value)
+    assert (place.store.listings, place.store.reads, run.xcoms) == ([], [], {})
