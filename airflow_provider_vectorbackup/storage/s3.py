@@ -7,7 +7,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -17,6 +17,7 @@ import boto3
 import botocore
 from botocore import exceptions
 from botocore.config import Config
+from botocore.utils import parse_timestamp
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectChanged, StorageError
@@ -332,9 +333,21 @@ def _session(access: S3Access) -> boto3.Session:
 
 
 def _client(session: boto3.Session, access: S3Access, config: Config) -> Any:
+    # What botocore does by itself takes two thirds of the time of a listing.
+    parsers = session._session.get_component("response_parser_factory")  # noqa: SLF001 - boto3 has no way to say it
+    parsers.set_parser_defaults(timestamp_parser=_parse_time)
     client = session.client("s3", endpoint_url=access.endpoint_url, verify=access.verify, config=config)
     client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
     return client
+
+
+def _parse_time(value: Any) -> datetime:
+    """Read a time of a body, which is of ISO 8601; leave others, such as those of headers, to botocore."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        parsed: datetime = parse_timestamp(value)
+        return parsed
 
 
 def _add_md5(params: dict[str, Any], **_: object) -> None:
