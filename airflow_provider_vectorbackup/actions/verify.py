@@ -39,8 +39,7 @@ def verify_backup(store: Store, location: Location, backup_id: str, level: Level
     """
     began = time.monotonic()
     require_legal_id(backup_id)
-    if not 1 <= threads <= CONNECTIONS:
-        raise InvalidRequest(f"threads is {threads}.", hint=f"Give 1 to {CONNECTIONS}.")
+    require_threads(threads)
     look = _Look(store, StoredDescriptors(store))
     chain = look.at_chain(backup_id)
     for name in chain:
@@ -63,6 +62,16 @@ def verify_backup(store: Store, location: Location, backup_id: str, level: Level
         unchecked=contents.unchecked,
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def require_threads(threads: int) -> int:
+    """Return ``threads`` if a store serves as many.
+
+    :raises InvalidRequest: it does not.
+    """
+    if not 1 <= threads <= CONNECTIONS:
+        raise InvalidRequest(f"threads is {threads}.", hint=f"Give 1 to {CONNECTIONS}.")
+    return threads
 
 
 def store_report(store: Store, report: Report) -> str:

@@ -64,12 +64,13 @@ class WeaviateVerifyBackupOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Verify the backup, and return the report's summary; fail if it is damaged."""
+        from airflow_provider_vectorbackup.actions.verify import require_threads
         from airflow_provider_vectorbackup.hooks.storage import open_store
 
         with airflow_errors():
             location = Location.parse(self.location)
             level = arguments.choice("level", self.level, Level)
-            threads = arguments.whole_number("threads", self.threads) or 0
+            threads = require_threads(arguments.whole_number("threads", self.threads) or 0)
             is_stored = arguments.flag("store_report", self.store_report)
             with closing(open_store(location)) as store:
                 report, summary = self._verified(store, location, level, threads, is_stored=is_stored)
