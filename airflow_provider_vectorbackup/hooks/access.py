@@ -15,7 +15,7 @@ from airflow_provider_vectorbackup.hooks import official
 from airflow_provider_vectorbackup.hooks.fields import Fields, as_flag
 
 if TYPE_CHECKING:
-    from airflow_provider_vectorbackup.storage.azure import AzureAccess
+    from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
     from airflow_provider_vectorbackup.storage.gcs import GCSAccess
     from airflow_provider_vectorbackup.storage.s3 import S3Access
 
@@ -71,7 +71,7 @@ def gcs_access(fields: Fields) -> GCSAccess:
 
 def azure_access(fields: Fields) -> AzureAccess:
     """Read a connection of the type ``wasb``: the first way to sign in that it has, in the order of Airflow's hook."""
-    from airflow_provider_vectorbackup.storage.azure import AzureAccess
+    from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 
     fields.refuse(
         sorted(fields.extra.keys() - set(AZURE_FIELDS)), f"Of extra, these are understood: {', '.join(AZURE_FIELDS)}."
@@ -92,7 +92,7 @@ def azure_access(fields: Fields) -> AzureAccess:
 
 def _signed_in(fields: Fields, tenant_id: str | None = None) -> AzureAccess:
     """Return access as a service principal of a tenant, without one as the worker's identity."""
-    from airflow_provider_vectorbackup.storage.azure import AzureAccess
+    from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 
     if tenant_id and not (fields.host and fields.login and fields.password):
         raise InvalidConnection(
@@ -114,7 +114,7 @@ def _signed_in(fields: Fields, tenant_id: str | None = None) -> AzureAccess:
 
 
 def _with_key(fields: Fields, key: str) -> AzureAccess:
-    from airflow_provider_vectorbackup.storage.azure import AzureAccess
+    from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 
     url = _account_url(fields)
     name = fields.login or (urlsplit(url).hostname or "").partition(".")[0]

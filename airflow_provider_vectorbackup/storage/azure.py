@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC
 from functools import partial
 from itertools import islice
 from operator import attrgetter
-from typing import Any
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import (
@@ -21,6 +19,7 @@ from airflow_provider_vectorbackup.exceptions import (
     StorageError,
     StorageUnreachable,
 )
+from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 from airflow_provider_vectorbackup.storage.pieces import exactly
 from airflow_provider_vectorbackup.storage.store import (
     CONNECTIONS,
@@ -68,27 +67,6 @@ _IN_TWO_UNITS = re.compile("[\U00010000-\U0010ffff]")
 """Of UTF-16."""
 
 _HELD = "Leases, snapshots and retention policies keep objects: end or remove them, or wait for their end."
-
-
-@dataclass(frozen=True, slots=True)
-class AzureAccess:
-    """How an account is reached: by a connection string, a key, a SAS token, a service principal, or an identity.
-
-    :param account_url: not needed with a connection string, which holds it.
-    :param identity: arguments of azure-identity's DefaultAzureCredential, which is used where nothing else is given.
-    :param credential: whatever Azure's library takes as one; used as it is.
-    """
-
-    account_url: str = ""
-    connection_string: str | None = field(default=None, repr=False)
-    account_name: str = ""
-    account_key: str | None = field(default=None, repr=False)
-    sas_token: str | None = field(default=None, repr=False)
-    tenant_id: str | None = None
-    client_id: str = ""
-    client_secret: str = field(default="", repr=False)
-    identity: Mapping[str, str] = field(default_factory=dict)
-    credential: Any | None = field(default=None, repr=False)
 
 
 class AzureStore:

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
@@ -26,6 +26,7 @@ from airflow_provider_vectorbackup.exceptions import (
     StorageError,
     StorageUnreachable,
 )
+from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 from airflow_provider_vectorbackup.storage.store import (
     CONNECT_TIMEOUT_SECONDS,
     CONNECTIONS,
@@ -33,9 +34,6 @@ from airflow_provider_vectorbackup.storage.store import (
     PIECE_BYTES,
     READ_TIMEOUT_SECONDS,
 )
-
-if TYPE_CHECKING:
-    from airflow_provider_vectorbackup.storage.azure import AzureAccess
 
 T = TypeVar("T")
 

@@ -21,7 +21,8 @@ from airflow_provider_vectorbackup.hooks.access import AZURE_FIELDS, azure_acces
 from airflow_provider_vectorbackup.hooks.fields import Fields
 from airflow_provider_vectorbackup.hooks.official import AMAZON, GOOGLE, MICROSOFT
 from airflow_provider_vectorbackup.hooks.storage import open_store
-from airflow_provider_vectorbackup.storage.azure import AzureAccess, AzureStore
+from airflow_provider_vectorbackup.storage.azure import AzureStore
+from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 from airflow_provider_vectorbackup.storage.gcs import GCSAccess
 from airflow_provider_vectorbackup.storage.s3 import S3Access, S3Store
 from tests.contract.stores import without_sdk_settings

@@ -14,7 +14,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.storage import gcs, gcs_requests
-from airflow_provider_vectorbackup.storage.azure import AzureAccess, AzureStore
+from airflow_provider_vectorbackup.storage.azure import AzureStore
+from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 from airflow_provider_vectorbackup.storage.filesystem import FilesystemStore
 from airflow_provider_vectorbackup.storage.gcs import GCSAccess, GCSStore
 from airflow_provider_vectorbackup.storage.s3 import S3Access, S3Store

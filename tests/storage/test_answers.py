@@ -12,7 +12,8 @@ import trustme
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import InvalidRequest, StorageError, StorageUnreachable
-from airflow_provider_vectorbackup.storage.azure import AzureAccess, AzureStore
+from airflow_provider_vectorbackup.storage.azure import AzureStore
+from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 from airflow_provider_vectorbackup.storage.gcs import GCSAccess, GCSStore
 from airflow_provider_vectorbackup.storage.s3 import S3Access, S3Store
 from tests.scripted_server import Reply, scripted_server, silent_port

@@ -38,7 +38,8 @@ from airflow_provider_vectorbackup.exceptions import (
     StorageUnreachable,
 )
 from airflow_provider_vectorbackup.storage import azure, azure_blocks, azure_requests
-from airflow_provider_vectorbackup.storage.azure import AzureAccess, AzureStore
+from airflow_provider_vectorbackup.storage.azure import AzureStore
+from airflow_provider_vectorbackup.storage.azure_access import AzureAccess
 from airflow_provider_vectorbackup.storage.store import (
     CONNECTIONS,
     PART_BYTES,
