@@ -100,10 +100,14 @@ class Report:
         """
         if not self.damage:
             return
-        named = "\n".join(f"- {finding}" for finding in self.damage[:_SHOWN])
+        advice = (
+            "Do not rely on it, nor on what builds on it: make a full backup, and look who writes to the storage."
+            if self.objects
+            else "There is no such backup: look at the id, and at the bucket and the prefix in the location."
+        )
+        named = "".join(f"\n- {finding}" for finding in self.damage[:_SHOWN])
         more = f"\n- and {len(self.damage) - _SHOWN} more" if len(self.damage) > _SHOWN else ""
         raise BackupDamaged(
-            f"{self.uri} can't be restored whole; {len(self.damage)} found wrong:\n{named}{more}\n",
-            hint="Do not rely on it, nor on what builds on it: make a full backup, and look who writes to the storage.",
+            f"{self.uri} can't be restored whole; {len(self.damage)} found wrong. {advice}{named}{more}",
             backup_id=self.backup_id,
         )

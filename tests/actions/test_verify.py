@@ -137,7 +137,7 @@ class TestWhatIsNoBackup:
         assert report.damage == (Finding(f"nowhere/{GLOBAL}", "is not there"),)
         assert (report.objects, report.chain) == (0, ("nowhere",))
         with pytest.raises(
-            BackupDamaged, match=r"chain-1\.39\.2/nowhere can't be restored whole; 1 found wrong:\n- now"
+            BackupDamaged, match=r"(?s)nowhere can't be restored whole; .* no such backup: .*\n- nowhere"
         ):
             report.require_whole()
 
@@ -246,7 +246,9 @@ class TestReport:
         assert json.loads(json.dumps(summary)) == summary
         assert (summary["is_whole"], summary["damage_count"], len(summary["damage"])) == (False, 25, 20)
         assert set(summary["damage"]) < {f"{key} is not there" for key in chunks}
-        with pytest.raises(BackupDamaged, match=r"25 found wrong:(\n- full/w1/\S+ is not there){20}\n- and 5 more\n"):
+        with pytest.raises(
+            BackupDamaged, match=r"25 found wrong\. .*(\n- full/w1/\S+ is not there){20}\n- and 5 more$"
+        ):
             report.require_whole()
         assert report.in_words().startswith(f"{tree.location}/full: 25 found wrong, by a quick look at 66 objects")
 
