@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from airflow_provider_vectorbackup.actions.compatibility import base_problems, require_none
 from airflow_provider_vectorbackup.actions.server import status_or_none
-from airflow_provider_vectorbackup.actions.stored_facts import Place, read_links, read_told, stored_backups
+from airflow_provider_vectorbackup.actions.stored_descriptors import read_told
+from airflow_provider_vectorbackup.actions.stored_facts import Place, read_links, stored_backups
 from airflow_provider_vectorbackup.backups.bases import LATEST, ListedBackup, latest_base
 from airflow_provider_vectorbackup.backups.codecs import Codec
 from airflow_provider_vectorbackup.backups.operation import Operation

@@ -51,6 +51,7 @@ class Unreadable:
 
 
 Facts = GlobalDescriptor | NodeFacts | Unreadable
+Parse = Callable[[str, bytes], Facts]
 DescriptorCache = MutableMapping[str, tuple[str, Facts]]
 """Key of a descriptor -> its ETag, and what was read there. The caller keeps it from one call to the next."""
 
@@ -95,9 +96,6 @@ def read_catalogue(
     if with_uploads:
         leftovers += _uploads(store)
     return Catalogue(entries, tuple(leftovers))
-
-
-Parse = Callable[[str, bytes], Facts]
 
 
 class _Reader:

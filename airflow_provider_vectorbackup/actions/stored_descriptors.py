@@ -77,13 +77,7 @@ class StoredDescriptors:
             return None
 
     def _read_global(self, backup_id: str) -> GlobalDescriptor | None:
-        """Read the coordinator's descriptor; a backup of 1.15 has but one, whose place is another."""
-        key, single = global_key(OperationKind.BACKUP, backup_id), node_key(backup_id, "")
-        content = self.content(key)
-        if content is None and (only := self.content(single)) is not None:
-            key, content, parse = single, only, parse_single
-        else:
-            parse = parse_global
+        key, content, parse = _find_told(backup_id, self.content)
         told = self._parsed(key, content, parse)
         if told:
             self.findings += [Finding(key, problem) for problem in descriptor_problems(backup_id, told)]
@@ -104,3 +98,24 @@ class StoredDescriptors:
         except BrokenDescriptor as error:
             self.findings.append(Finding(key, f"can't be read. {error.message}"))
             return None
+
+
+def read_told(store: Store, backup_id: str) -> GlobalDescriptor | None:
+    """Read the coordinator's descriptor alone, None where it is not there.
+
+    :raises BrokenDescriptor: it is none that this package knows.
+    :raises StorageError: it can't be read.
+    """
+    key, content, parse = _find_told(backup_id, store.read)
+    return None if content is None else parse(key, content)
+
+
+def _find_told(
+    backup_id: str, read: Callable[[str], bytes | None]
+) -> tuple[str, bytes | None, Callable[[str, bytes], GlobalDescriptor]]:
+    """Return key, content and parser of the coordinator's descriptor, or of the only one of a backup of 1.15."""
+    key, single = global_key(OperationKind.BACKUP, backup_id), node_key(backup_id, "")
+    content = read(key)
+    if content is None and (only := read(single)) is not None:
+        return single, only, parse_single
+    return key, content, parse_global

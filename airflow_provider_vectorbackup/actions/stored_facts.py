@@ -6,7 +6,7 @@ A storage that can't be read keeps nothing from being started: it is told in the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,20 +14,14 @@ from typing import TypeVar
 from airflow_provider_vectorbackup.actions.compatibility import StoredContents
 from airflow_provider_vectorbackup.actions.evidence import OpenStore
 from airflow_provider_vectorbackup.actions.folders import list_folders
-from airflow_provider_vectorbackup.actions.stored_descriptors import StoredDescriptors
+from airflow_provider_vectorbackup.actions.stored_descriptors import StoredDescriptors, read_told
 from airflow_provider_vectorbackup.backups.bases import ListedBackup
 from airflow_provider_vectorbackup.backups.chain import Link, chain_of
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.backups.status import OperationKind
 from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, PreflightFailed, VectorBackupError
-from airflow_provider_vectorbackup.storage.store import Store
-from airflow_provider_vectorbackup.weaviate.descriptors import (
-    GlobalDescriptor,
-    global_key,
-    node_key,
-    parse_global,
-    parse_single,
-)
+from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store
+from airflow_provider_vectorbackup.transfer.threads import in_threads
+from airflow_provider_vectorbackup.weaviate.descriptors import GlobalDescriptor, node_key
 from airflow_provider_vectorbackup.weaviate.layout import link_of
 from airflow_provider_vectorbackup.weaviate.node_descriptors import parse_node
 
@@ -84,17 +78,6 @@ class Place:
         return self.look(read)
 
 
-def read_told(store: Store, backup_id: str) -> GlobalDescriptor | None:
-    """Read the coordinator's descriptor, or the only one of a backup of 1.15.
-
-    :raises BrokenDescriptor: it is none that this package knows.
-    """
-    key, single = global_key(OperationKind.BACKUP, backup_id), node_key(backup_id, "")
-    if (content := store.read(key)) is not None:
-        return parse_global(key, content)
-    return None if (content := store.read(single)) is None else parse_single(single, content)
-
-
 def read_contents(
     store: Store, told: GlobalDescriptor, chosen: Collection[str], nodes: Collection[str]
 ) -> StoredContents:
@@ -137,13 +120,13 @@ def read_links(store: Store, told: GlobalDescriptor, bases: Collection[str] = ()
 
 def stored_backups(store: Store) -> tuple[ListedBackup, ...]:
     """Return the backups that a location holds, as the server would list them, without those that can't be read."""
-    return tuple(_listed(store))
-
-
-def _listed(store: Store) -> Iterator[ListedBackup]:
-    descriptors, (folders, _) = StoredDescriptors(store), list_folders(store)
-    for name, folder in folders.items():
-        if folder.descriptor and (told := descriptors.told(name)):
-            yield ListedBackup(
-                name, told.status, told.collections, told.started_at, told.completed_at, told.pre_compression_bytes
-            )
+    folders, _ = list_folders(store)
+    names = [name for name, folder in folders.items() if folder.descriptor]
+    found = zip(names, in_threads(StoredDescriptors(store).told, names, CONNECTIONS), strict=True)
+    return tuple(
+        ListedBackup(
+            name, told.status, told.collections, told.started_at, told.completed_at, told.pre_compression_bytes
+        )
+        for name, told in found
+        if told
+    )

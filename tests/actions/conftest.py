@@ -13,6 +13,7 @@ from airflow_provider_vectorbackup.backups import polling, slot
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from airflow_provider_vectorbackup.weaviate.endpoint import Endpoint, Retries
+from tests.actions.damage import Trees, open_trees
 
 
 class TaskMemory:
@@ -60,3 +61,9 @@ def client(server: WeaviateStandIn) -> Iterator[WeaviateClient]:
 @pytest.fixture
 def memory() -> TaskMemory:
     return TaskMemory()
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
+    """All trees that real servers wrote, to be damaged and mended again."""
+    return open_trees(tmp_path_factory.mktemp("trees"))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from airflow_provider_vectorbackup.actions import compatibility
 from airflow_provider_vectorbackup.actions.compatibility import Problem
 from airflow_provider_vectorbackup.actions.server import Server
-from airflow_provider_vectorbackup.actions.stored_facts import read_contents, read_links, read_told
+from airflow_provider_vectorbackup.actions.stored_descriptors import read_told
+from airflow_provider_vectorbackup.actions.stored_facts import read_contents, read_links
 from airflow_provider_vectorbackup.backups.codecs import Codec
 from airflow_provider_vectorbackup.backups.status import Status
 from airflow_provider_vectorbackup.exceptions import PreflightFailed

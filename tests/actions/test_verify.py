@@ -16,16 +16,11 @@ from airflow_provider_vectorbackup.exceptions import BackupDamaged, InvalidReque
 from airflow_provider_vectorbackup.storage.filesystem import FilesystemStore
 from airflow_provider_vectorbackup.storage.store import StoredObject
 from airflow_provider_vectorbackup.transfer import reading
-from tests.actions.damage import GLOBAL, Tree, Trees, damaged, open_trees, parts
+from tests.actions.damage import GLOBAL, Tree, Trees, damaged, parts
 from tests.trees import NAMES
 
 both_levels = pytest.mark.parametrize("level", Level)
 in_each_tree = pytest.mark.parametrize("name", NAMES)
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    return open_trees(tmp_path_factory.mktemp("trees"))
 
 
 class Refusing(FilesystemStore):

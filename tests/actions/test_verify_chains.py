@@ -23,17 +23,11 @@ from tests.actions.damage import (
     in_each_group,
     keys_of,
     many,
-    open_trees,
     shows_change,
     some,
 )
 
 both_levels = pytest.mark.parametrize("level", Level)
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    return open_trees(tmp_path_factory.mktemp("trees"))
 
 
 @pytest.fixture

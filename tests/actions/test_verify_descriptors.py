@@ -22,14 +22,8 @@ from tests.actions.damage import (
     in_each_chain,
     in_each_group,
     keys_of,
-    open_trees,
     some,
 )
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    return open_trees(tmp_path_factory.mktemp("trees"))
 
 
 @in_each_group

@@ -21,16 +21,10 @@ from tests.actions.damage import (
     in_each_group,
     keys_of,
     many,
-    open_trees,
     shows_change,
     shows_swap,
 )
 from tests.trees import NAMES
-
-
-@pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> Trees:
-    return open_trees(tmp_path_factory.mktemp("trees"))
 
 
 def test_every_tree_takes_part() -> None:
