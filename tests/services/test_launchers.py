@@ -5,6 +5,7 @@ import socket
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,15 @@ def test_weaviate_backs_up_to_every_store(
 def _back_up(node: WeaviateNode, backend: str) -> dict[str, Any]:
     page = f"{node.url}/v1/backups/{backend}"
     with loopback.session() as direct:
-        direct.post(page, json={"id": "first"}, timeout=10).raise_for_status()
+
+        def is_begun() -> bool:
+            answer = direct.post(page, json={"id": "first"}, timeout=10)
+            if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY and "in progress" in answer.text:
+                return False  # a node shows SUCCESS a moment before it frees its slot
+            assert answer.ok, answer.text
+            return True
+
+        wait_until(is_begun, 30, f"start of the {backend} backup")
         wait_until(lambda: _get(f"{page}/first").json()["status"] in ("SUCCESS", "FAILED"), 30, f"{backend} backup")
     return dict(_get(f"{page}/first").json())
 

@@ -68,7 +68,7 @@ def test_error_comes_in_its_turn_and_ends_the_rest() -> None:
 
 
 def test_what_has_not_begun_by_then_never_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    error_was_seen = threading.Event()
+    second_has_begun, error_was_seen = threading.Event(), threading.Event()
     shutdown = ThreadPoolExecutor.shutdown
 
     def releasing(pool: ThreadPoolExecutor, **options: bool) -> None:
@@ -80,13 +80,16 @@ def test_what_has_not_begun_by_then_never_does(monkeypatch: pytest.MonkeyPatch) 
 
     def work(item: int) -> None:
         if item == 0:
+            second_has_begun.wait(10)
             raise ValueError("the first")
+        second_has_begun.set()
         error_was_seen.wait(10)
         done.append(item)
 
     with pytest.raises(ValueError, match="the first"):
         list(in_threads(work, range(100), 2))
-    assert sorted(done) == [1, 2]  # the third was waiting for a thread
+    # The failed one's thread may have taken the next before the error was seen; the one after it waits for a thread.
+    assert sorted(done) in ([1], [1, 2])
 
 
 def test_error_of_the_items() -> None:
