@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -67,12 +67,46 @@ class UnfinishedUpload:
     started_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """How a store wants large objects written.
+
+    :param whole_bytes: up to this size, an object is written by one :meth:`Store.write`.
+    :param least_bytes: of all parts but the last.
+    :param most_parts: of one object.
+    :param is_buffered: whether what is written, object or part, is kept in memory as a whole until it is.
+    """
+
+    whole_bytes: int
+    least_bytes: int
+    most_parts: int
+    is_buffered: bool
+
+    def part_bytes(self, size_bytes: int) -> int:
+        """Return the size of an object's parts, whole MiB: larger where there would be too many."""
+        return max(self.least_bytes, -(-size_bytes // (self.most_parts * 2**20)) * 2**20)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an object that is written.
+
+    :param number: from 1 on.
+    """
+
+    number: int
+    start: int
+    size_bytes: int
+
+
 class Store(Protocol):
     """The objects of one location. Several threads may use it at once.
 
     Every method raises, beside what it names: InvalidRequest for a key that would leave the location, StorageError for
     what the storage refuses, StorageUnreachable for what may pass.
     """
+
+    part_limits: PartLimits
 
     def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """Yield the objects whose keys begin with ``prefix``, page by page, in the order of their keys as UTF-8.
@@ -99,10 +133,11 @@ class Store(Protocol):
         :raises ObjectChanged: it is not the one with that ``etag`` any more.
         """
 
-    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
-        """Write an object of known size from pieces of any size; one that is there is replaced.
+    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> str:
+        """Write an object of known size from pieces of any size, and return its etag; one that is there is replaced.
 
-        It can be seen once it is whole, not before. If this raises, also because ``pieces`` did, nothing has changed
+        The checksum that the storage makes of it is compared, where it makes one: in its own words, before it stores
+        anything, or by its answer. It can be seen once it is whole, not before. If this raises, also because ``pieces`` did, nothing has changed
         and no unfinished upload of this call is left, as far as the storage can still be reached.
 
         :raises InvalidRequest: the pieces are not ``size_bytes`` together.
@@ -120,13 +155,42 @@ class Store(Protocol):
         :raises DeletionFailed: some could not be deleted; all others were.
         """
 
-    def copy(self, source: Location, key: str, target_key: str) -> None:
-        """Copy an object of ``source``, reached with this store's own credentials, inside the storage.
+    def begin_upload(self, key: str, size_bytes: int, scratch: str) -> str:
+        """Begin to write an object in parts, and return the upload's id, by which any process can go on with it.
+
+        :param scratch: where a store that knows no parts may put them as objects: the start of a key.
+        """
+
+    def put_part(self, key: str, upload_id: str, part: Part, pieces: Iterable[bytes]) -> str:
+        """Write a part, in place of one of that number, and return its receipt; compared as by :meth:`write`.
+
+        Parts may come in any order, from several threads and processes. What has a receipt survives this process.
+
+        :raises ObjectNotFound: there is no such upload (any more).
+        :raises InvalidRequest: the pieces are not the part's size together.
+        """
+
+    def finish_upload(self, key: str, upload_id: str, size_bytes: int, receipts: Sequence[str]) -> str:
+        """Make an object of its parts, all of them and in their order, and return its etag; then, it can be seen.
+
+        :raises ObjectNotFound: there is no such upload (any more), or a part of it is missing.
+        """
+
+    def copy(self, source: Location, key: str, target_key: str, *, listed: StoredObject | None = None) -> str:
+        """Copy an object of ``source``, reached with this store's own credentials, inside the storage; return its etag.
 
         ``source`` may be this store's location, or another of the same scheme. No bytes pass through this process,
         except on a file system. What is at ``target_key`` is replaced, once the copy is whole.
 
+        :param listed: the object as ``source`` listed it, which spares a look at it; another one is then refused.
         :raises ObjectNotFound: there is no such object in ``source``.
+        :raises ObjectChanged: it is not the one that was listed.
+        """
+
+    def lock_policy(self) -> str | None:
+        """Return in words what keeps new objects here from being deleted or replaced for a time.
+
+        Empty where nothing does; None where it can't be told, for want of a permission, say.
         """
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
