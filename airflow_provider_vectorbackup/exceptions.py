@@ -7,12 +7,15 @@
     │   └── InvalidConnection                the Airflow connection lacks or contradicts something
     ├── PreflightFailed                      a check before the start found an obstacle; nothing was started
     │   ├── ServerNotReady                   a node is not healthy; it may be later
+    │   ├── BackupInUse                      somebody else reads or changes it just now
+    │   ├── TargetOccupied                   the target of a copy holds something else under the same id
     │   └── NothingToRestore                 all collections are there already, and those were to be skipped
     ├── JobError                             an operation that was started did not end well
     │   ├── OperationFailed                  the server says FAILED
     │   ├── OperationCanceled                the server says CANCELED
     │   ├── OperationTimedOut                our deadline passed; the server may still be working
     │   ├── OperationLost                    its status can no longer be read
+    │   ├── CopyIncomplete                   what a copy moved is not all in the target, as it was moved
     │   └── SelectionMismatch                the server works on other collections than it was asked for
     ├── IntegrityError                       what lies in storage is not what it should be
     │   ├── BrokenDescriptor                 a descriptor of Weaviate's, or a manifest of ours, can't be read
@@ -80,6 +83,16 @@ class ServerNotReady(PreflightFailed):
     retryable = True
 
 
+class BackupInUse(PreflightFailed):
+    """Somebody else reads or changes the backup just now; not for ever."""
+
+    retryable = True
+
+
+class TargetOccupied(PreflightFailed):
+    """The target of a copy holds something else under the same id."""
+
+
 class NothingToRestore(PreflightFailed):
     """All collections are there already, and those were to be skipped."""
 
@@ -104,6 +117,12 @@ class OperationTimedOut(JobError):
 
 class OperationLost(JobError):
     """The status of the operation can no longer be read."""
+
+    retryable = True
+
+
+class CopyIncomplete(JobError):
+    """What a copy moved is not all in the target, as it was moved. Run again, it moves the rest."""
 
     retryable = True
 

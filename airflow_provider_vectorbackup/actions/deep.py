@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from airflow_provider_vectorbackup.actions.stored_descriptors import StoredDescriptors
 from airflow_provider_vectorbackup.backups.codecs import Codec
@@ -16,6 +14,7 @@ from airflow_provider_vectorbackup.exceptions import ChunkDamaged, StorageError
 from airflow_provider_vectorbackup.storage.store import Store, StoredObject
 from airflow_provider_vectorbackup.transfer.chunks import scan_chunk
 from airflow_provider_vectorbackup.transfer.contents import CollectionContents
+from airflow_provider_vectorbackup.transfer.digests import PartedDigest
 from airflow_provider_vectorbackup.transfer.manifest import Manifest
 from airflow_provider_vectorbackup.transfer.reading import read_through
 from airflow_provider_vectorbackup.transfer.tar import Member
@@ -107,7 +106,7 @@ class _Reader:
         self._done: set[str] = set()
         self._told_at = time.monotonic()
         entries = ((f"{name}/{key}", e) for name, manifest in manifests.items() for key, e in manifest.objects.items())
-        self._sums = {key: entry.sha256 for key, entry in entries if entry.sha256}
+        self._sums = {key: entry for key, entry in entries if entry.parts}
 
     def read_chunks(self, keys: Iterable[str], codec: Codec) -> Iterator[tuple[str, tuple[Member, ...]]]:
         """Yield the keys of those chunks that are whole, and what is in them."""
@@ -134,8 +133,9 @@ class _Reader:
             yield read
 
     def _read_one(self, stored: StoredObject, codec: Codec | None) -> _Read:
-        expected, digest = self._sums.get(stored.key), hashlib.sha256()
-        pieces = read_through(self._store, stored)
+        expected = self._sums.get(stored.key)
+        digest = PartedDigest(expected.part_bytes if expected else 0)
+        pieces: Iterator[bytes] = read_through(self._store, stored)
         if expected:
             pieces = _hashed(pieces, digest)
         try:
@@ -147,7 +147,7 @@ class _Reader:
             if error.retryable:
                 raise
             return _Read(stored, None, f"can't be read. {error.message}")
-        if expected and digest.hexdigest() != expected:
+        if expected and digest.parts() != expected.parts:
             return _Read(stored, members, "has another SHA-256 than in the manifest")
         return _Read(stored, members, is_checked=bool(expected or (scan and scan.contents_checked)))
 
@@ -158,7 +158,7 @@ class _Reader:
             log.info("Read so far: %d objects, %d MB", self.found.objects, self.found.read_bytes // _MEGA)
 
 
-def _hashed(pieces: Iterator[bytes], digest: Any) -> Iterator[bytes]:
+def _hashed(pieces: Iterator[bytes], digest: PartedDigest) -> Iterator[bytes]:
     for piece in pieces:
         digest.update(piece)
         yield piece

@@ -40,10 +40,8 @@ def verify_backup(store: Store, location: Location, backup_id: str, level: Level
     began = time.monotonic()
     require_legal_id(backup_id)
     require_threads(threads)
-    look = _Look(store, StoredDescriptors(store))
-    chain = look.at_chain(backup_id)
-    for name in chain:
-        look.at_folder(name)
+    look = look_at(store, backup_id)
+    chain = look.chain
     contents, told = Contents(), look.descriptors.told(backup_id)
     if level is Level.DEEP and told and told.status is Status.SUCCESS:
         contents = read_contents(store, look.descriptors, look.listed, look.manifests, backup_id, threads=threads)
@@ -51,7 +49,7 @@ def verify_backup(store: Store, location: Location, backup_id: str, level: Level
         location.uri_of(backup_id),
         backup_id,
         level,
-        damage=tuple(dict.fromkeys([*look.descriptors.findings, *look.damage, *contents.damage])),
+        damage=tuple(dict.fromkeys([*look.all_damage(), *contents.damage])),
         warnings=tuple(look.warnings),
         chain=chain,
         collections=told.collections if told else (),
@@ -82,10 +80,24 @@ def store_report(store: Store, report: Report) -> str:
     return key
 
 
+def look_at(store: Store, backup_id: str) -> Look:
+    """Compare what lies in the folders of a backup and its chain with what the descriptors say.
+
+    :raises StorageError: the location can't be listed.
+    :raises StorageUnreachable: the storage fails just now, and nothing can be said.
+    """
+    look = Look(store, StoredDescriptors(store))
+    look.at_chain(backup_id)
+    for name in look.chain:
+        look.at_folder(name)
+    return look
+
+
 @dataclass(slots=True)
-class _Look:
+class Look:
     """What is found about a backup.
 
+    :ivar chain: the backup after all of its bases.
     :ivar listed: by key, what lies in the folders of the chain.
     :ivar needed: keys of what the chain needs of that.
     :ivar manifests: by backup id.
@@ -98,14 +110,18 @@ class _Look:
     manifests: dict[str, Manifest] = field(default_factory=dict)
     damage: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+    chain: tuple[str, ...] = ()
 
-    def at_chain(self, backup_id: str) -> tuple[str, ...]:
-        """Compare the descriptors of the chain with each other, and return the chain."""
-        chain = self.descriptors.chain(backup_id)
-        links = {name: link for name in chain if (link := self.descriptors.link(name))}
+    def all_damage(self) -> list[Finding]:
+        """Return all that keeps the backup from being restored."""
+        return [*dict.fromkeys([*self.descriptors.findings, *self.damage])]
+
+    def at_chain(self, backup_id: str) -> None:
+        """Find the chain, and compare its descriptors with each other."""
+        self.chain = self.descriptors.chain(backup_id)
+        links = {name: link for name in self.chain if (link := self.descriptors.link(name))}
         for found in chain_problems(links, backup_id):
             self.damage.append(Finding(global_key(OperationKind.BACKUP, found.backup_id), found.problem))
-        return chain
 
     def at_folder(self, name: str) -> None:
         """Compare what lies in a backup's folder with what its descriptors say. Its bases come before it."""
