@@ -98,7 +98,7 @@ def _require_as_before(source: Store, plan: StoredPlan, done: Mapping[str, Manif
         if earlier and earlier.is_comparable(entry) and earlier.parts != entry.parts:
             raise BackupDamaged(
                 f"{stored.key} has another SHA-256 than the manifest beside it in the source says.",
-                hint="It changed since it was copied there. Verify the source with level 'deep', or copy another backup.",
+                hint="It changed since it was copied there. Verify it with level 'deep', or copy another backup.",
                 backup_id=plan.backup_id,
             )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from airflow_provider_vectorbackup.actions.copy_commit import commit, tidy_up
@@ -24,8 +25,10 @@ from airflow_provider_vectorbackup.actions.copy_target import (
     remaining,
     require_replaceable,
 )
+from airflow_provider_vectorbackup.actions.freshness import find_latest
 from airflow_provider_vectorbackup.actions.leases import Hold
 from airflow_provider_vectorbackup.actions.probing import probe
+from airflow_provider_vectorbackup.backups.bases import LATEST
 from airflow_provider_vectorbackup.backups.copies import CopyResult, Method, OnConflict, balanced_shares
 from airflow_provider_vectorbackup.exceptions import TargetOccupied
 from airflow_provider_vectorbackup.storage.store import StoredObject
@@ -35,10 +38,7 @@ from airflow_provider_vectorbackup.transfer.progress import in_units
 
 log = logging.getLogger(__name__)
 
-__all__ = ["CopyOrder", "OpenStore", "begin", "copy_backup", "finish", "move", "plan_copy"]
-
-_SHARED_LEASE_SECONDS = 3600.0
-"""How long leases hold between the tasks of a copy that several workers share."""
+__all__ = ["CopyOrder", "begin", "copy_backup", "ended", "finish", "hold_all", "move", "named", "plan_copy"]
 
 
 def copy_backup(order: CopyOrder, open_store: OpenStore) -> CopyResult:
@@ -73,6 +73,27 @@ def plan_copy(order: CopyOrder, open_store: OpenStore) -> CopyResult:
     return replace(
         result, objects=objects, bytes_moved=planned, dry_run=True, seconds=round(time.monotonic() - began, 3)
     )
+
+
+def named(order: CopyOrder, open_store: OpenStore) -> CopyOrder:
+    """Return the order with the backup's own id in place of ``latest``.
+
+    :raises PreflightFailed: there is no backup that says SUCCESS.
+    """
+    if order.backup_id != LATEST:
+        return order
+    with closing(open_store(order.source)) as store:
+        return replace(order, backup_id=find_latest(store, order.source))
+
+
+def hold_all(ends: Ends, chain: Sequence[str], ids: Sequence[str]) -> None:
+    """Hold a chain at both ends: in the target for changes what is copied, else for reading.
+
+    :raises BackupInUse: somebody else stands in the way.
+    """
+    ends.protect(chain)
+    ends.hold(ids, Hold.CHANGE)
+    ends.hold((name for name in chain if name not in ids), Hold.READ)
 
 
 def begin(ends: Ends) -> tuple[list[StoredPlan], CopyResult]:

@@ -1,12 +1,14 @@
-"""Operators: back up, restore, cancel, verify."""
+"""Operators: back up, restore, cancel, verify, copy."""
 
 from airflow_provider_vectorbackup.operators.cancel import WeaviateCancelBackupOperator
+from airflow_provider_vectorbackup.operators.copy import WeaviateCopyBackupOperator
 from airflow_provider_vectorbackup.operators.create import WeaviateCreateBackupOperator
 from airflow_provider_vectorbackup.operators.restore import WeaviateRestoreBackupOperator
 from airflow_provider_vectorbackup.operators.verify import WeaviateVerifyBackupOperator
 
 __all__ = [
     "WeaviateCancelBackupOperator",
+    "WeaviateCopyBackupOperator",
     "WeaviateCreateBackupOperator",
     "WeaviateRestoreBackupOperator",
     "WeaviateVerifyBackupOperator",

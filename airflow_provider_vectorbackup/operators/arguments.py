@@ -101,6 +101,16 @@ def seconds(argument: str, value: float | str | timedelta, *, or_zero: bool = Fa
     )
 
 
+def number(argument: str, value: Any) -> float:
+    """Return a number above 0, given as one or as text.
+
+    :raises InvalidRequest: it is none.
+    """
+    if 0 < (given := _number(value)) < math.inf:
+        return given
+    raise InvalidRequest(f"{argument} is {value!r}.", hint="Give a number above 0.")
+
+
 def _number(value: Any) -> float:
     """Return a number or the text of one, NaN for all else."""
     try:
