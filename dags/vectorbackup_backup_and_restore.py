@@ -14,8 +14,6 @@ worker.
 It is started by hand ("Trigger"): the form asks for the two connections, both of type `weaviate_backup`. The first
 task's XCom `backup_id` is what the others work on. Lists are passed with `| tojson`, because templates render to
 text.
-
-`make demo` runs this Dag.
 """
 
 from __future__ import annotations

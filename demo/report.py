@@ -15,7 +15,8 @@ class Facts:
     """What was seen.
 
     :param summary: what the backup task returned (XCom).
-    :param verified: what the verification task returned (XCom).
+    :param copied: what the copy task returned (XCom).
+    :param verified: what the verification task of the copy returned (XCom).
     :param stored: the number of the backup's objects in the store, and their bytes.
     :param task_seconds: task -> how long it took.
     :param loaded: collection, or collection/tenant -> objects written into the source.
@@ -23,6 +24,7 @@ class Facts:
     """
 
     summary: Mapping[str, Any]
+    copied: Mapping[str, Any]
     verified: Mapping[str, Any]
     store: str
     stored: tuple[int, int]
@@ -42,6 +44,8 @@ def problems(facts: Facts) -> list[str]:
         found.append("The source is empty, so nothing was shown.")
     if facts.summary["status"] != "SUCCESS" or not facts.stored[0]:
         found.append(f"The backup is {facts.summary['status']}, with {facts.stored[0]} objects in the store.")
+    if facts.copied["copied"] != [facts.summary["backup_id"]] or not facts.copied["bytes_moved"]:
+        found.append(f"Of the backup, {facts.copied['bytes_moved']} bytes were copied.")
     if not facts.verified["is_whole"] or not facts.verified["read_bytes"]:
         found.append(
             f"The verification read {facts.verified['read_bytes']} bytes and found {facts.verified['damage']}."
@@ -65,7 +69,9 @@ def summary(facts: Facts) -> str:
         "Where": facts.summary["uri"],
         "Store": facts.store,
         "Status": f"{facts.summary['status']}, made by Weaviate {facts.summary['server_version']}",
-        "Verified": f"without the server: every byte of {facts.verified['objects']} files read and found whole, "
+        "Copied": f"to {facts.copied['uri']}: {facts.copied['objects']} files, {_size(facts.copied['bytes_moved'])}, "
+        f"in {facts.copied['seconds']:.1f} s",
+        "Verified": f"there, without the server: every byte of {facts.verified['objects']} files read and found whole, "
         f"in {facts.verified['seconds']:.1f} s",
         "Contents": f"{sum(facts.source.values()):,} objects in {len(collections)} collections: "
         f"{', '.join(collections)}",

@@ -22,15 +22,24 @@ import psutil
 
 from demo import report
 from demo.progress import Progress
-from demo.stage import SOURCE_CONN_ID, TARGET_CONN_ID, Servers, start_airflow, start_store, start_weaviate
+from demo.stage import (
+    COPY_LOCATION,
+    SOURCE_CONN_ID,
+    TARGET_CONN_ID,
+    Servers,
+    start_airflow,
+    start_other_store,
+    start_store,
+    start_weaviate,
+)
 from tests.services import dataset
 from tests.services.airflow import Airflow
 from tests.services.binaries import WEAVIATE, ServiceUnavailable
 from tests.services.process import ServiceFailed
 
-DAG_ID = "vectorbackup_backup_and_restore"
+DAG_ID = "vectorbackup_cross_provider_copy"
 STEPS = (
-    "An S3 server",
+    "An S3 server, and a stand-in of Google Cloud Storage",
     f"Two Weaviate servers, {WEAVIATE}",
     "Data for the source",
     "Airflow: scheduler, triggerer, Dag processor, UI",
@@ -89,7 +98,7 @@ def _play(folder: Path, once: bool) -> tuple[int, str]:
     except Exception as error:  # noqa: BLE001 - whatever it is, nothing is left running and the last line says so
         traceback.print_exc()
         return 1, f"FAILED: {type(error).__name__}: {error}"
-    return 0, "OK: backed up, verified, restored, and the same on both sides."
+    return 0, "OK: backed up, copied, verified, restored, and the same on both sides."
 
 
 def show(services: ExitStack, folder: Path) -> Airflow:
@@ -97,8 +106,13 @@ def show(services: ExitStack, folder: Path) -> Airflow:
 
     :raises DemoFailed: the run failed, or the target does not hold what the source does.
     """
-    print("Airflow backs up a Weaviate to S3, verifies what lies there, and restores it into a second, empty one: on")
-    print(f"127.0.0.1 only, with servers of its own, in {folder}. Ctrl-C stops all of it, at any time.")
+    print(
+        "Airflow backs up a Weaviate to S3, copies the backup to Google Cloud Storage, verifies it there, and restores"
+    )
+    print(
+        "it from there into a second, empty Weaviate, which knows nothing of S3: on 127.0.0.1 only, with servers of its"
+    )
+    print(f"own, in {folder}. Ctrl-C stops all of it, at any time.")
     with Progress(STEPS) as progress:
         servers = _start_servers(services, folder, progress)
         progress.step()
@@ -133,15 +147,17 @@ def stay_up(airflow: Airflow) -> None:
 
 def _start_servers(services: ExitStack, folder: Path, progress: Progress) -> Servers:
     progress.step()
-    store = start_store(services, folder, progress)
+    store, other = start_store(services, folder, progress), start_other_store(services, folder, progress)
     progress.say(f"{store.name} at {store.settings.url}")
+    progress.say(f"fake-gcs-server at {other.url}")
     progress.step()
-    source, target = (start_weaviate(services, folder / name, store, progress) for name in ("source", "target"))
-    progress.say(f"source: {source.url}")
-    progress.say(f"target: {target.url}")
+    source = start_weaviate(services, folder / "source", store.settings, progress)
+    target = start_weaviate(services, folder / "target", other, progress)
+    progress.say(f"source: {source.url}, writes to S3")
+    progress.say(f"target: {target.url}, reads from Google Cloud Storage")
     if there := dataset.count(target.url):
         raise DemoFailed(f"The target is not empty: {there}")
-    return Servers(store, source, target)
+    return Servers(store, other, source, target)
 
 
 def _run_dag(airflow: Airflow, progress: Progress) -> str:
@@ -157,7 +173,8 @@ def _run_dag(airflow: Airflow, progress: Progress) -> str:
     api = airflow.api
     api.wait_for_dag(DAG_ID)
     api.unpause(DAG_ID)
-    run_id = api.trigger(DAG_ID, {"source_conn_id": SOURCE_CONN_ID, "target_conn_id": TARGET_CONN_ID})
+    places = {"target": COPY_LOCATION, "restore_conn_id": TARGET_CONN_ID, "restore_backend": "gcs"}
+    run_id = api.trigger(DAG_ID, {"weaviate_conn_id": SOURCE_CONN_ID, **places})
     state = api.wait_for_run(DAG_ID, run_id, _RUN_SECONDS, tell)
     if state == "success":
         return run_id
@@ -174,6 +191,7 @@ def _facts(airflow: Airflow, run_id: str, servers: Servers, loaded: dict[str, in
     source, target = servers.source.url, servers.target.url
     return report.Facts(
         summary=summary,
+        copied=airflow.api.xcom(DAG_ID, run_id, "copy"),
         verified=airflow.api.xcom(DAG_ID, run_id, "verify"),
         store=f"{servers.store.name}, {servers.store.settings.url}",
         stored=servers.store.stored(summary["backup_id"]),

@@ -116,6 +116,20 @@ def test_restore_takes_the_id_that_the_backup_really_got() -> None:
         assert dag.get_task(later).upstream_task_ids == {earlier}
 
 
+def test_copy_takes_the_backup_that_was_made_and_is_restored_only_on_demand() -> None:
+    dag = load(next(path for path in FILES if "copy" in path.stem))
+    task = rendered(dag, "copy", max_mib_per_second=2.5)
+    assert (task.backup_id, task.source) == ("backup_id of back_up", "location of back_up")
+    assert arguments.number("max_mib_per_second", task.max_mib_per_second) == 2.5
+    assert arguments.text(rendered(dag, "copy").max_mib_per_second) is None
+    assert rendered(dag, "verify").location == task.target == rendered(dag, "restore").location
+    wanted = dag.get_task("is_restore_wanted")
+    assert [wanted.python_callable({"restore_conn_id": given}) for given in (None, "", "x")] == [False, False, True]
+    order = ["back_up", "copy", "verify", "is_restore_wanted", "restore"]
+    for earlier, later in pairwise(order):
+        assert dag.get_task(later).upstream_task_ids == {earlier}
+
+
 def test_freshness_takes_the_values_of_the_form() -> None:
     dag = load(next(path for path in FILES if "freshness" in path.stem))
     task = rendered(dag, "is_there_a_fresh_backup", max_age_hours=1.5, collections=["Barley"])

@@ -10,16 +10,20 @@ import pytest
 from airflow.sdk import BaseOperator, BaseSensorOperator
 
 from airflow_provider_vectorbackup import exceptions, operators, sensors
+from airflow_provider_vectorbackup.backups.copies import CopyResult, Method
 from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
 from airflow_provider_vectorbackup.backups.verification import Level, Report
 from airflow_provider_vectorbackup.hooks.connection_form import FIELDS
+from airflow_provider_vectorbackup.task_groups import copy_backup
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
+from airflow_provider_vectorbackup.transfer.manifest import ManifestEntry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPERATORS = (ROOT / "docs" / "operators.md").read_text()
 VERIFYING = (ROOT / "docs" / "verifying.md").read_text()
+COPYING = (ROOT / "docs" / "copying.md").read_text()
 TASKS = [
     getattr(module, name)
     for module in (operators, sensors)
@@ -53,7 +57,8 @@ def test_there_is_something_to_document() -> None:
     assert len(TASKS) >= 5
     assert len(ERRORS) >= 20
     on_servers = {"weaviate_conn_id", "backup_id", "backend"}
-    assert all(own_arguments(task) >= on_servers or "location" in own_arguments(task) for task in TASKS)
+    on_storage = ({"location"}, {"source", "target"})
+    assert all(any(own_arguments(task) >= least for least in (on_servers, *on_storage)) for task in TASKS)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -83,6 +88,23 @@ def test_xcom_keys_of_a_verification() -> None:
     report = Report("file:///backups/x", "x", Level.QUICK, ())
     section = VERIFYING.split("## What the verify task returns", 1)[1].split("\n## ", 1)[0]
     assert first_cells(section) == {*report.summary(), "report_key"}
+
+
+def test_xcom_keys_of_a_copy() -> None:
+    result = CopyResult("x", "file:///a/x", "file:///b/x", "file:///b", Method.STREAMED, ("x",))
+    section = COPYING.split("## What a copy returns", 1)[1].split("\n## ", 1)[0]
+    assert first_cells(section) == set(result.summary())
+
+
+def test_arguments_of_the_task_group() -> None:
+    section = COPYING.split("## Several workers", 1)[1].split("\n## ", 1)[0]
+    own = set(inspect.signature(copy_backup).parameters) - {"options"}
+    assert own < first_cells(section) <= own | own_arguments(operators.WeaviateCopyBackupOperator)
+
+
+def test_fields_of_the_manifest() -> None:
+    section = COPYING.split("## The manifest", 1)[1].split("\n## ", 1)[0]
+    assert first_cells(section) == set(ManifestEntry(5, ("ab", "cd"), 3).to_json())
 
 
 def test_connection_fields() -> None:

@@ -57,7 +57,13 @@ class Demo:
 def test_once(tmp_path: Path) -> None:
     demo = Demo(tmp_path, "--once")
     assert demo.process.wait(timeout=600) == 0, demo.text
-    for part in ("[6/6]", "s3://aws_default@backups/demo/", "Airport        3,376     3,376  ✓", "Log in as"):
+    for part in (
+        "[6/6]",
+        "s3://aws_default@backups/demo/",
+        "gs://google_cloud_default@backups/demo/",
+        "Airport        3,376     3,376  ✓",
+        "Log in as",
+    ):
         assert part in demo.text
     assert demo.text.splitlines()[-1].startswith("OK: ")
     assert demo.left() == []
