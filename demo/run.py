@@ -106,13 +106,9 @@ def show(services: ExitStack, folder: Path) -> Airflow:
 
     :raises DemoFailed: the run failed, or the target does not hold what the source does.
     """
-    print(
-        "Airflow backs up a Weaviate to S3, copies the backup to Google Cloud Storage, verifies it there, and restores"
-    )
-    print(
-        "it from there into a second, empty Weaviate, which knows nothing of S3: on 127.0.0.1 only, with servers of its"
-    )
-    print(f"own, in {folder}. Ctrl-C stops all of it, at any time.")
+    print("Airflow backs up a Weaviate to S3, copies the backup to Google Cloud Storage, verifies it there, and")
+    print("restores it from there into a second, empty Weaviate, which knows nothing of S3: on 127.0.0.1 only, with")
+    print(f"servers of its own, in {folder}. Ctrl-C stops all of it, at any time.")
     with Progress(STEPS) as progress:
         servers = _start_servers(services, folder, progress)
         progress.step()

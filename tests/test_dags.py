@@ -117,13 +117,14 @@ def test_restore_takes_the_id_that_the_backup_really_got() -> None:
 
 
 def test_copy_takes_the_backup_that_was_made_and_is_restored_only_on_demand() -> None:
-    dag = load(next(path for path in FILES if "copy" in path.stem))
+    path = next(path for path in FILES if "copy" in path.stem)
+    assert arguments.text(rendered(load(path), "copy").max_mib_per_second) is None
+    dag = load(path)
     task = rendered(dag, "copy", max_mib_per_second=2.5)
     assert (task.backup_id, task.source) == ("backup_id of back_up", "location of back_up")
     assert arguments.number("max_mib_per_second", task.max_mib_per_second) == 2.5
-    assert arguments.text(rendered(dag, "copy").max_mib_per_second) is None
     assert rendered(dag, "verify").location == task.target == rendered(dag, "restore").location
-    wanted = dag.get_task("is_restore_wanted")
+    wanted: Any = dag.get_task("is_restore_wanted")
     assert [wanted.python_callable({"restore_conn_id": given}) for given in (None, "", "x")] == [False, False, True]
     order = ["back_up", "copy", "verify", "is_restore_wanted", "restore"]
     for earlier, later in pairwise(order):
