@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-from airflow_provider_vectorbackup.actions.leases import LEASE_SECONDS, Hold, Holder, Leases, holding
+from airflow_provider_vectorbackup.actions.leases import LEASE_SECONDS, Hold, Holder, Leases, Release, holding
 from airflow_provider_vectorbackup.backups.copies import Method, OnConflict, choose_method, require_apart
 from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.locations import Location
@@ -114,12 +114,12 @@ def opened(
     *,
     is_dry: bool = False,
     keep_seconds: float = LEASE_SECONDS,
-    release: bool = True,
+    release: Release = Release.ALWAYS,
 ) -> Iterator[Ends]:
     """Yield both ends of a copy.
 
     :param is_dry: without leases: nothing is written.
-    :param keep_seconds: how long leases hold on after this process, if it is killed, or without ``release``.
+    :param keep_seconds: how long leases hold on after this process, if it is killed, or they are not released.
     :raises InvalidRequest: the order can't be carried out as it is.
     """
     method = order.chosen_method()

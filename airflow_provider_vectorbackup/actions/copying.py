@@ -105,11 +105,11 @@ def begin(ends: Ends) -> tuple[list[StoredPlan], CopyResult]:
     backups = read_source(ends.source, order.source, order.backup_id)
     ends.protect(backup.backup_id for backup in backups)
     _tell_source(ends, backups)
-    if ends.leases:
-        probe(ends.target, order.target, order.backup_id)
-        ends.hold((backup.backup_id for backup in backups), Hold.CHANGE)
+    ends.hold((backup.backup_id for backup in backups), Hold.CHANGE)
     look = TargetLook(ends.source, ends.target, may_write=ends.leases is not None)
     held = {backup.backup_id: look.at(backup) for backup in backups}
+    if ends.leases and any(each.standing is not Standing.WHOLE for each in held.values()):
+        probe(ends.target, order.target, order.backup_id)
     _settle_conflicts(ends, backups, held)
     plans = [_planned(ends, backup, held[backup.backup_id]) for backup in backups]
     to_move = [plan for plan in plans if plan]

@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -108,10 +108,13 @@ class Leases:
             except StorageError as error:
                 log.warning("A lease can't be renewed: %s", error.message)
 
-    def end(self, *, release: bool) -> None:
-        """Renew them no more; delete them with ``release``."""
+    def end(self) -> None:
+        """Renew them no more."""
         self._ended.set()
-        if release and self._held:
+
+    def release(self) -> None:
+        """Delete them. To be called when nobody renews them any more."""
+        if self._held:
             with suppress(StorageError):
                 self._store.delete([self._holder.key(backup_id) for backup_id in self._held])
 
@@ -140,9 +143,17 @@ class Leases:
             )
 
 
+class Release(StrEnum):
+    """When leases end before their time."""
+
+    ALWAYS = "always"
+    ON_ERROR = "on error"
+    NEVER = "never"
+
+
 @contextmanager
 def holding(
-    store: Store, holder: Holder, *, keep_seconds: float = LEASE_SECONDS, release: bool = True
+    store: Store, holder: Holder, *, keep_seconds: float = LEASE_SECONDS, release: Release = Release.ALWAYS
 ) -> Iterator[Leases]:
     """Yield leases that are renewed meanwhile.
 
@@ -150,11 +161,16 @@ def holding(
     """
     leases = Leases(store, holder, keep_seconds)
     renewing = threading.Thread(target=leases.renew, daemon=True)
-    with ExitStack() as ending:
-        ending.callback(renewing.join)
-        ending.callback(lambda: leases.end(release=release))
-        renewing.start()
+    is_released = release is not Release.NEVER
+    renewing.start()
+    try:
         yield leases
+        is_released = release is Release.ALWAYS
+    finally:
+        leases.end()
+        renewing.join()
+        if is_released:
+            leases.release()
 
 
 def _prefix(backup_id: str) -> str:

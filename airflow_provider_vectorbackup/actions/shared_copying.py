@@ -8,6 +8,7 @@ from typing import Any
 from airflow_provider_vectorbackup.actions.copy_ends import CopyOrder, OpenStore, opened
 from airflow_provider_vectorbackup.actions.copy_plan import read_plan
 from airflow_provider_vectorbackup.actions.copying import begin, ended, finish, hold_all, move
+from airflow_provider_vectorbackup.actions.leases import Release
 from airflow_provider_vectorbackup.backups.copies import CopyResult, Method
 from airflow_provider_vectorbackup.transfer.moving import Moved
 
@@ -22,7 +23,7 @@ def begin_shared(order: CopyOrder, open_store: OpenStore, workers: int) -> dict[
 
     :raises VectorBackupError: as :func:`~airflow_provider_vectorbackup.actions.copying.copy_backup`.
     """
-    with opened(order, open_store, keep_seconds=_BETWEEN_TASKS_SECONDS, release=False) as ends:
+    with opened(order, open_store, keep_seconds=_BETWEEN_TASKS_SECONDS, release=Release.ON_ERROR) as ends:
         plans, result = begin(ends)
         chunks = sum(len(plan.chunks) for plan in plans)
         return {
@@ -39,7 +40,7 @@ def move_shared(order: CopyOrder, open_store: OpenStore, plan: Mapping[str, Any]
 
     :raises VectorBackupError: as :func:`~airflow_provider_vectorbackup.actions.copying.copy_backup`.
     """
-    with opened(order, open_store, keep_seconds=_BETWEEN_TASKS_SECONDS, release=False) as ends:
+    with opened(order, open_store, keep_seconds=_BETWEEN_TASKS_SECONDS, release=Release.NEVER) as ends:
         hold_all(ends, plan["chain"], plan["ids"])
         moved = move(ends, [read_plan(ends.target, name) for name in plan["ids"]], share, plan["shares"])
     return {"objects": moved.objects, "bytes_moved": moved.bytes_moved, "bytes_skipped": moved.bytes_skipped}

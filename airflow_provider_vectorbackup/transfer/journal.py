@@ -60,7 +60,8 @@ class Journal:
         self.uploads: dict[str, OpenUpload] = {}
         self._store = store
         self._prefix = f"{copy_folder(backup_id)}journal-"
-        self._writer = f"{self._prefix}{secrets.token_hex(6)}"
+        self._generation = 0
+        self._token = secrets.token_hex(6)
         self._files = 0
         self._lock = threading.Lock()
         self._new_objects: dict[str, None] = {}
@@ -68,11 +69,12 @@ class Journal:
         self._seen: dict[tuple[str, str], None] = {}
 
     def load(self) -> None:
-        """Read what others wrote down, earlier tries included.
+        """Read what others wrote down, earlier tries included: of two that tell of one object, the later counts.
 
         :raises StorageError: it can't be read.
         """
         keys = [stored.key for stored in self._store.list_objects(self._prefix)]
+        self._generation = 1 + max(map(self._generation_of, keys), default=-1)
         for key, content in zip(keys, in_threads(self._store.read, keys, _READERS), strict=True):
             try:
                 self._take(json.loads(content or b"{}"))
@@ -102,7 +104,8 @@ class Journal:
         """Put down a part, and return how many the upload has."""
         with self._lock:
             upload.parts[number] = sha256, receipt
-            self._new_parts.setdefault(key, {})[number] = None
+            if self.uploads.get(key) is upload:  # else it was found to be gone meanwhile
+                self._new_parts.setdefault(key, {})[number] = None
             return len(upload.parts)
 
     def done(self, key: str, entry: ManifestEntry) -> None:
@@ -126,7 +129,7 @@ class Journal:
             return
         content = json.dumps({"objects": objects, "uploads": uploads}, separators=(",", ":")).encode()
         try:
-            self._store.write(f"{self._writer}-{self._files:06}.json", [content], len(content))
+            self._store.write(self._next_key(), [content], len(content))
         except BaseException:
             self._put_back(objects, told)
             raise
@@ -143,14 +146,22 @@ class Journal:
         """Return the uploads that were ever begun, as far as they are known; some have ended."""
         return [UnfinishedUpload(key, upload_id) for key, upload_id in self._seen]
 
+    def _next_key(self) -> str:
+        """Return where the next file lies: behind all that were there when this journal was loaded."""
+        return f"{self._prefix}{self._generation:06}-{self._token}-{self._files:06}.json"
+
+    def _generation_of(self, key: str) -> int:
+        number, _, _ = key.removeprefix(self._prefix).partition("-")
+        return int(number) if number.isdecimal() else 0
+
     def _take(self, told: Mapping[str, Any]) -> None:
-        for key, value in told.get("objects", {}).items():
-            self.objects[key] = ManifestEntry.of(value)
         for key, value in told.get("uploads", {}).items():
             upload = self.uploads.get(key)
             if upload is None or upload.upload_id != value["id"]:
                 upload = self.uploads[key] = OpenUpload(value["id"], value["source_etag"], value["part_size"])
             self._seen[key, upload.upload_id] = None
             upload.parts |= {int(number): (sha256, receipt) for number, (sha256, receipt) in value["parts"].items()}
-        for key in self.objects.keys() & self.uploads.keys():
-            del self.uploads[key]
+            self.objects.pop(key, None)  # it was begun anew after it had been whole
+        for key, value in told.get("objects", {}).items():
+            self.objects[key] = ManifestEntry.of(value)
+            self.uploads.pop(key, None)

@@ -69,13 +69,15 @@ class _Large:
     """An object that goes in parts.
 
     :ivar is_continued: whether somebody else began it: it may be gone.
-    :ivar is_lost: it was.
+    :ivar there_bytes: of the parts that it had already.
+    :ivar is_lost: it was gone.
     """
 
     stored: StoredObject
     upload: OpenUpload
     parts: list[Part]
     is_continued: bool
+    there_bytes: int = 0
     is_lost: bool = False
 
 
@@ -122,6 +124,7 @@ class Mover:
         self._go_on_at = 0.0
         self._lost: list[StoredObject] = []
         self._skipped_bytes = 0
+        self._counting = threading.Lock()
 
     def move(self, objects: Sequence[StoredObject]) -> Moved:
         """Move objects, the largest first; what is done is in the journals.
@@ -168,8 +171,8 @@ class Mover:
                 continue
             large = self._opened(stored)
             there = [part for part in large.parts if part.number in large.upload.parts]
-            self._skipped_bytes += sum(part.size_bytes for part in there)
-            progress.add(sum(part.size_bytes for part in there))
+            large.there_bytes = sum(part.size_bytes for part in there)
+            self._skip(large.there_bytes, progress)
             for part in large.parts:
                 if part.number not in large.upload.parts:
                     yield _Unit(stored, large, part)
@@ -209,11 +212,22 @@ class Mover:
         except _UploadGone:
             if not large.is_continued:
                 raise
-            if not large.is_lost:
-                large.is_lost = True
-                log.warning("The upload to %s that was begun earlier is gone; it begins anew.", large.stored.key)
-                self._journal(large.stored.key).forget(large.stored.key)
-                self._lost.append(large.stored)
+            self._begin_anew(large, progress)
+
+    def _begin_anew(self, large: _Large, progress: Progress) -> None:
+        with self._counting:
+            if large.is_lost:
+                return
+            large.is_lost = True
+        log.warning("The upload to %s that was begun earlier is gone; it begins anew.", large.stored.key)
+        self._skip(-large.there_bytes, progress)
+        self._journal(large.stored.key).forget(large.stored.key)
+        self._lost.append(large.stored)
+
+    def _skip(self, size_bytes: int, progress: Progress) -> None:
+        with self._counting:
+            self._skipped_bytes += size_bytes
+        progress.add(size_bytes)
 
     def _moved_whole(self, stored: StoredObject) -> ManifestEntry:
         if self._origin:
