@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC
@@ -25,6 +25,7 @@ from airflow_provider_vectorbackup.storage.store import (
     CONNECTIONS,
     LARGEST_READ_BYTES,
     PIECE_BYTES,
+    Part,
     StoredObject,
     UnfinishedUpload,
     key_of_name,
@@ -41,7 +42,7 @@ from airflow_provider_vectorbackup.storage.store import (
 try:
     from azure.storage.blob import BlobClient, BlobProperties, StorageStreamDownloader
 
-    from airflow_provider_vectorbackup.storage.azure_blocks import Source, Target
+    from airflow_provider_vectorbackup.storage.azure_blocks import PART_LIMITS, Source, Target, lock_policy, new_upload
     from airflow_provider_vectorbackup.storage.azure_requests import (
         Fail,
         OutOfRange,
@@ -78,6 +79,8 @@ class AzureStore:
     :raises InvalidRequest: the connection string, or the account's URL, is none.
     """
 
+    part_limits = PART_LIMITS
+
     def __init__(self, location: Location, access: AzureAccess) -> None:
         self._location = location
         self._opened = ExitStack()
@@ -88,7 +91,10 @@ class AzureStore:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         yield from _as_utf8(
             StoredObject(
-                key_of_name(self._location, blob.name), blob.size, blob.etag, blob.last_modified.astimezone(UTC)
+                key_of_name(self._location, blob.name),
+                blob.size,
+                blob.etag.strip('"'),
+                blob.last_modified.astimezone(UTC),
             )
             for blob in self._listed(prefix, "metadata")
             if not (blob.name.endswith("/") or _FOLDER in {name.lower() for name in blob.metadata or ()})
@@ -129,15 +135,15 @@ class AzureStore:
         if left:
             raise fail(f"{left} bytes of it did not come", kind=StorageUnreachable)
 
-    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
+    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        self._target(key).write(exactly(self._location, key, pieces, size_bytes), size_bytes)
+        return self._target(key).write(exactly(self._location, key, pieces, size_bytes), size_bytes)
 
     def create(self, key: str, content: bytes) -> bool:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         fail, blob = partial(unwritable, self._location, key), self._blob(key)
         try:
-            attempt(fail, partial(blob.upload_blob, content, overwrite=False))
+            attempt(fail, partial(blob.upload_blob, content, overwrite=False, validate_content=True))
         except ObjectChanged as taken:
             try:
                 there = _download(fail, blob)
@@ -166,13 +172,41 @@ class AzureStore:
         if reasons:
             raise undeleted(self._location, reasons, _HELD)
 
-    def copy(self, source: Location, key: str, target_key: str) -> None:
+    def begin_upload(self, key: str, size_bytes: int, scratch: str) -> str:  # noqa: ARG002 - the protocol's
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`; Azure itself begins with the first part."""
+        _name(self._location, key)
+        return new_upload()
+
+    def put_part(self, key: str, upload_id: str, part: Part, pieces: Iterable[bytes]) -> str:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`.
+
+        Not whether the upload is there: that is for its end to tell.
+        """
+        target = self._target(key)
+        content = b"".join(exactly(self._location, key, pieces, part.size_bytes))
+        return target.put(upload_id, part.number, content)
+
+    def finish_upload(self, key: str, upload_id: str, size_bytes: int, receipts: Sequence[str]) -> str:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        return self._target(key).finish(upload_id, size_bytes, receipts)
+
+    def copy(self, source: Location, key: str, target_key: str, *, listed: StoredObject | None = None) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`.
 
         Not by Azure's copies in the background, which replace the target before it is whole.
         """
         original = self._service.get_blob_client(source.bucket, _name(source, key))
-        self._target(target_key).copy(Source(self._service, original, partial(unreadable, source, key)))
+        return self._target(target_key).copy(Source(self._service, original, partial(unreadable, source, key)), listed)
+
+    def lock_policy(self) -> str | None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        fail = partial(unreadable, self._location, "")
+        try:
+            return lock_policy(fail, self._container)
+        except StorageError as error:
+            if error.retryable:
+                raise
+            return None
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""

@@ -86,6 +86,7 @@ _KINDS: Mapping[str, type[StorageError]] = {
     "SourceConditionNotMet": ObjectChanged,
     "TargetConditionNotMet": ObjectChanged,
     "InvalidRange": OutOfRange,
+    "Md5Mismatch": StorageUnreachable,  # damaged on the way
     "InvalidBlockList": ObjectChanged,  # another upload to the same object ended meanwhile, and Azure dropped this one
 }
 """By Azure's code."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,10 @@ from airflow_provider_vectorbackup.exceptions import (
 )
 from airflow_provider_vectorbackup.storage.folders import (
     PARTIAL,
+    NewFile,
     NoSuchFolder,
+    begin_file,
+    begun_file,
     new_file,
     opened_file,
     opened_folder,
@@ -29,6 +32,8 @@ from airflow_provider_vectorbackup.storage.folders import (
 from airflow_provider_vectorbackup.storage.pieces import collected, exactly
 from airflow_provider_vectorbackup.storage.store import (
     PIECE_BYTES,
+    Part,
+    PartLimits,
     StoredObject,
     UnfinishedUpload,
     require_key,
@@ -86,6 +91,8 @@ class FilesystemStore:
     An object is written to a partial file beside it first, ``.<name>.<random>.partial``, which no listing shows.
     """
 
+    part_limits = PartLimits(whole_bytes=128 * 2**20, least_bytes=64 * 2**20, most_parts=10_000, is_buffered=False)
+
     def __init__(self, location: Location) -> None:
         self._location = location
         self._root = location.prefix
@@ -110,7 +117,7 @@ class FilesystemStore:
                 key, file, range(start, state.st_size if end is None else end), etag or _etag(state)
             )
 
-    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
+    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         path = _path(key)
         with ExitStack() as opened:
@@ -120,7 +127,7 @@ class FilesystemStore:
                 with self._translating(unwritable, key):
                     new.file.write(piece)
             with self._translating(unwritable, key):
-                new.replace()
+                return _etag(new.replace())
 
     def create(self, key: str, content: bytes) -> bool:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -147,13 +154,43 @@ class FilesystemStore:
             reasons = {key: error.strerror or str(error) for key, error in failures.items()}
             raise undeleted(self._location, reasons, _hint(next(iter(failures.values()))))
 
-    def copy(self, source: Location, key: str, target_key: str) -> None:
+    def begin_upload(self, key: str, size_bytes: int, scratch: str) -> str:  # noqa: ARG002 - the protocol's
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`: a partial file, the id its name."""
+        path = _path(key)
+        with self._translating(unwritable, key):
+            return begin_file(self._root, path)
+
+    def put_part(self, key: str, upload_id: str, part: Part, pieces: Iterable[bytes]) -> str:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        position = part.start
+        with ExitStack() as opened:
+            new = opened.enter_context(self._begun(key, upload_id))
+            for piece in exactly(self._location, key, pieces, part.size_bytes):
+                with self._translating(unwritable, key):
+                    new.put(piece, position)
+                position += len(piece)
+            with self._translating(unwritable, key):
+                new.keep()
+        return f"{part.start}-{position}"
+
+    def finish_upload(self, key: str, upload_id: str, size_bytes: int, receipts: Sequence[str]) -> str:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        with self._begun(key, upload_id) as new, self._translating(unwritable, key):
+            if os.fstat(new.file.fileno()).st_size != size_bytes or not _covers(receipts, size_bytes):
+                raise unwritable(self._location, key, "a part of it is missing", kind=ObjectNotFound)
+            return _etag(new.replace())
+
+    def copy(self, source: Location, key: str, target_key: str, *, listed: StoredObject | None = None) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         other = FilesystemStore(source)
         with other._reading(key) as file:
             state = os.fstat(file.fileno())
-            pieces = other._pieces(key, file, range(state.st_size), _etag(state))
-            self.write(target_key, pieces, state.st_size)
+            pieces = other._pieces(key, file, range(state.st_size), listed.etag if listed else _etag(state))
+            return self.write(target_key, pieces, state.st_size)
+
+    def lock_policy(self) -> str:
+        """Return nothing: a directory has none."""
+        return ""
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -164,11 +201,9 @@ class FilesystemStore:
     def abort(self, upload: UnfinishedUpload) -> None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         *folders, name = _path(upload.key)
-        partial = PARTIAL.fullmatch(upload.upload_id)
-        if not partial or partial["name"] != name:
-            raise InvalidRequest(f"{upload.upload_id!r} is no unfinished upload to {upload.key!r}.")
+        partial = _require_partial(upload.upload_id, name)
         with self._translating(undeletable, upload.key):
-            remove_file(self._root, [*folders, upload.upload_id])
+            remove_file(self._root, [*folders, partial])
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -202,6 +237,21 @@ class FilesystemStore:
             if file is None:
                 raise unreadable(self._location, key, "there is no such object", kind=ObjectNotFound)
             yield file
+
+    @contextmanager
+    def _begun(self, key: str, upload_id: str) -> Iterator[NewFile]:
+        """Open an upload's file.
+
+        :raises ObjectNotFound: there is none.
+        """
+        path = _path(key)
+        partial = _require_partial(upload_id, path[-1])
+        with ExitStack() as opened:
+            with self._translating(unwritable, key):
+                new = opened.enter_context(begun_file(self._root, path, partial))
+            if new is None:
+                raise unwritable(self._location, key, "there is no such upload", kind=ObjectNotFound)
+            yield new
 
     def _pieces(self, key: str, file: BinaryIO, wanted: range, etag: str) -> Iterator[bytes]:
         """Yield bytes of a file that must have this etag, before and after."""
@@ -246,6 +296,28 @@ def _path(key: str) -> list[str]:
     if PARTIAL.fullmatch(path[-1]):
         raise InvalidRequest(f"{key!r} is no key of an object: files that are not whole yet have such names.")
     return path
+
+
+def _require_partial(upload_id: str, name: str) -> str:
+    """Return the name of a partial file.
+
+    :raises InvalidRequest: it is none of a file of that name.
+    """
+    partial = PARTIAL.fullmatch(upload_id)
+    if not partial or partial["name"] != name:
+        raise InvalidRequest(f"{upload_id!r} is no unfinished upload to {name!r}.")
+    return upload_id
+
+
+def _covers(receipts: Iterable[str], size_bytes: int) -> bool:
+    """Return whether parts with these receipts are a whole: one behind the other, and none is missing."""
+    end = 0
+    for receipt in receipts:
+        start, _, stop = receipt.partition("-")
+        if start != str(end):
+            return False
+        end = int(stop)
+    return end == size_bytes
 
 
 def _found(entry: os.DirEntry[str], folder: str, prefix: str) -> _Found | None:

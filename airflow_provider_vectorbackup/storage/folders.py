@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from typing import BinaryIO
 
 PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
@@ -73,17 +74,29 @@ def remove_file(root: str, path: Sequence[str]) -> None:
 class NewFile:
     """A file that takes its place only once it is whole."""
 
-    file: BinaryIO
+    file: BinaryIO | FileIO
     folder: int
     partial: str
     name: str
 
-    def replace(self) -> None:
-        """Put it in its place, whatever file is there."""
+    def replace(self) -> os.stat_result:
+        """Put it in its place, whatever file is there; return its state."""
         self._flush()
         _mode(self.name, self.folder)  # refuses a symbolic link
         os.replace(self.partial, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
         _sync_folder(self.folder)
+        return os.fstat(self.file.fileno())
+
+    def put(self, content: bytes, start: int) -> None:
+        """Write content to its place, past the file's own position: several may write at once."""
+        rest = memoryview(content)
+        while rest:
+            written = os.pwrite(self.file.fileno(), rest, start)
+            start, rest = start + written, rest[written:]
+
+    def keep(self) -> None:
+        """Write what was put to the disk: it survives the machine."""
+        os.fdatasync(self.file.fileno())
 
     def link(self) -> bool:
         """Put it in its place; return False if a file is there."""
@@ -106,7 +119,7 @@ class NewFile:
 def new_file(root: str, path: Sequence[str]) -> Iterator[NewFile]:
     """Make a partial file beside the place of a new one, and its folders. What was not put in its place is removed."""
     *folders, name = path
-    partial = f".{name}.{secrets.token_hex(4)}.partial"
+    partial = _partial(name)
     with ExitStack() as opened:
         opened.callback(_remove_empty, root, folders)
         folder, file = _create(root, folders, partial, opened)
@@ -118,6 +131,44 @@ def new_file(root: str, path: Sequence[str]) -> Iterator[NewFile]:
                 file.close()
             with suppress(OSError):
                 os.unlink(partial, dir_fd=folder)
+
+
+def begin_file(root: str, path: Sequence[str]) -> str:
+    """Make a partial file as :func:`new_file` does, which stays; return its name."""
+    *folders, name = path
+    partial = _partial(name)
+    with ExitStack() as opened:
+        opened.callback(_remove_empty, root, folders)
+        folder, file = _create(root, folders, partial, opened)
+        file.close()
+        try:
+            _sync_folder(folder)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(partial, dir_fd=folder)
+            raise
+    return partial
+
+
+@contextmanager
+def begun_file(root: str, path: Sequence[str], partial: str) -> Iterator[NewFile | None]:
+    """Open a partial file to write to it; None where there is none. It stays, whatever happens."""
+    *folders, name = path
+    with ExitStack() as opened:
+        file = None
+        with suppress(NoSuchFolder):
+            folder = opened.enter_context(opened_folder(root, folders))
+            if stat.S_ISREG(_mode(partial, folder)):
+                with suppress(FileNotFoundError):
+                    descriptor = os.open(partial, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=folder)
+                    file = NewFile(
+                        opened.enter_context(os.fdopen(descriptor, "wb", buffering=0)), folder, partial, name
+                    )
+        yield file
+
+
+def _partial(name: str) -> str:
+    return f".{name}.{secrets.token_hex(4)}.partial"
 
 
 def _create(root: str, folders: Sequence[str], name: str, opened: ExitStack) -> tuple[int, BinaryIO]:

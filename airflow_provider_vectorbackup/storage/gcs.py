@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import islice
@@ -25,11 +26,24 @@ from airflow_provider_vectorbackup.exceptions import (
     StorageError,
     StorageUnreachable,
 )
+from airflow_provider_vectorbackup.storage.gcs_answers import Stored
+from airflow_provider_vectorbackup.storage.gcs_parts import (
+    Component,
+    components,
+    compose,
+    key_of_part,
+    new_upload,
+    receipt_of,
+    require_upload,
+)
 from airflow_provider_vectorbackup.storage.gcs_requests import BATCH, FAILURES, PATIENCE, Requests
 from airflow_provider_vectorbackup.storage.pieces import collected, exactly, in_parts
 from airflow_provider_vectorbackup.storage.store import (
     CONNECTIONS,
     PART_BYTES,
+    PIECE_BYTES,
+    Part,
+    PartLimits,
     StoredObject,
     UnfinishedUpload,
     key_of_name,
@@ -101,6 +115,8 @@ class GCSStore:
     :raises StorageError: no credentials were found.
     """
 
+    part_limits = PartLimits(whole_bytes=128 * 2**20, least_bytes=64 * 2**20, most_parts=1024, is_buffered=False)
+
     def __init__(self, location: Location, access: GCSAccess) -> None:
         self._location = location
         credentials = _credentials(access)
@@ -145,23 +161,9 @@ class GCSStore:
         except FAILURES as error:
             raise _translated(self._location, key, error) from error
 
-    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
+    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        bucket, name = self._location.bucket, name_in_bucket(self._location, key)
-        parts = in_parts(_of_the_source(exactly(self._location, key, pieces, size_bytes)), PART_BYTES)
-        failure: Exception
-        try:
-            if size_bytes > PART_BYTES:
-                self._requests.upload(bucket, name, parts, size_bytes)
-            else:
-                self._requests.insert(bucket, name, next(parts))
-        except _OfTheSource as error:
-            failure = error.failure
-        except FAILURES as error:
-            failure = _translated(self._location, key, error, unwritable)
-        else:
-            return
-        raise failure  # here, so that the library's error, which may show the id of an upload, is not its context
+        return self._written(key, pieces, size_bytes).generation
 
     def create(self, key: str, content: bytes) -> bool:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -187,29 +189,112 @@ class GCSStore:
         if reasons:
             raise undeleted(self._location, reasons, hint)
 
-    def copy(self, source: Location, key: str, target_key: str) -> None:
+    def begin_upload(self, key: str, size_bytes: int, scratch: str) -> str:  # noqa: ARG002 - the protocol's
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`; parts are objects, which a listing shows."""
+        require_key(key)
+        return new_upload(scratch)
+
+    def put_part(self, key: str, upload_id: str, part: Part, pieces: Iterable[bytes]) -> str:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`.
+
+        Not whether the upload is there: that is for its end to tell.
+        """
+        require_key(key)
+        return receipt_of(self._written(key_of_part(upload_id, part.number), pieces, part.size_bytes))
+
+    def finish_upload(self, key: str, upload_id: str, size_bytes: int, receipts: Sequence[str]) -> str:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        bucket, name = self._location.bucket, name_in_bucket(self._location, key)
+        folder = name_in_bucket(self._location, require_upload(upload_id))
+        missing = unwritable(self._location, key, "a part of it is missing", kind=ObjectNotFound)
+        parts = self._components(upload_id, receipts)
+        if not parts or sum(part.stored.size_bytes for part in parts) != size_bytes:
+            raise missing
+        try:
+            stored = compose(self._requests, bucket, parts, folder, name)
+        except (exceptions.NotFound, exceptions.PreconditionFailed) as error:
+            raise missing from error
+        except FAILURES as error:
+            raise _translated(self._location, key, error, unwritable) from error
+        with suppress(StorageError):  # the object is there; a listing shows what is left
+            self.abort(UnfinishedUpload(key, upload_id))
+        return stored.generation
+
+    def copy(self, source: Location, key: str, target_key: str, *, listed: StoredObject | None = None) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         name, target_name = name_in_bucket(source, key), name_in_bucket(self._location, target_key)
+        etag = listed.etag if listed else None
         try:
-            self._requests.rewrite(source.bucket, name, self._location.bucket, target_name)
-        except exceptions.NotFound as error:
-            if not self._is_there(source, key):
+            return self._requests.rewrite(source.bucket, name, self._location.bucket, target_name, etag).generation
+        except (exceptions.NotFound, exceptions.PreconditionFailed) as error:
+            if not (found := self._generation(source, key)):
                 raise unreadable(source, key, _ABSENT, kind=ObjectNotFound) from None
+            if etag not in (None, found):
+                raise unreadable(source, key, "it was written anew", kind=ObjectChanged) from error
             raise _translated(self._location, target_key, error, unwritable) from error
         except FAILURES as error:
             raise _translated(self._location, target_key, error, unwritable) from error
 
+    def lock_policy(self) -> str | None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        try:
+            told = self._requests.bucket(self._location.bucket, "retentionPolicy,defaultEventBasedHold")
+        except FAILURES as error:
+            failure = _translated(self._location, "", error)
+            if failure.retryable:
+                raise failure from error
+            return None
+        seconds = (told.get("retentionPolicy") or {}).get("retentionPeriod")
+        retention = f"a retention policy of {seconds} seconds" if seconds else ""
+        hold = "a hold on each new object" if told.get("defaultEventBasedHold") else ""
+        return " and ".join(filter(None, (retention, hold)))
+
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:  # noqa: ARG002 - the protocol's
-        """Yield nothing: Google does not tell them. It ends them itself, a week after they were begun."""
+        """Yield nothing: the parts of our uploads are objects, and Google tells no others."""
         yield from ()
 
     def abort(self, upload: UnfinishedUpload) -> None:
-        """Do nothing: there is none that could be known."""
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         require_key(upload.key)
+        folder = f"{require_upload(upload.upload_id)}/"
+        self.delete([found.key for found in self.list_objects(folder)])
 
     def close(self) -> None:
         """Close connections."""
         self._client.close()
+
+    def _written(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> Stored:
+        bucket, name = self._location.bucket, name_in_bucket(self._location, key)
+        given = _of_the_source(exactly(self._location, key, pieces, size_bytes))
+        failure: Exception
+        try:
+            if size_bytes <= PIECE_BYTES:
+                return self._requests.insert(bucket, name, next(in_parts(given, PIECE_BYTES)))
+            if size_bytes <= self.part_limits.whole_bytes:
+                return self._requests.send(bucket, name, given, size_bytes)
+            return self._requests.upload(bucket, name, in_parts(given, PART_BYTES), size_bytes)
+        except _OfTheSource as error:
+            failure = error.failure
+        except FAILURES as error:
+            failure = _translated(self._location, key, error, unwritable)
+        raise failure  # here, so that the library's error, which may show the id of an upload, is not its context
+
+    def _components(self, upload_id: str, receipts: Sequence[str]) -> list[Component] | None:
+        """Return the parts of an upload, None where one is missing."""
+        there: dict[str, Stored] = {}
+        try:
+            for found in self._client.list_blobs(
+                self._location.bucket,
+                prefix=f"{name_in_bucket(self._location, upload_id)}/",
+                fields="nextPageToken,items(name,size,generation,crc32c)",
+                **PATIENCE,
+            ):
+                there[found.name] = Stored(str(found.generation), found.size, found.crc32c or "")
+        except FAILURES as error:
+            raise _translated(self._location, upload_id, error, unlistable) from error
+        numbers = range(1, len(receipts) + 1)
+        names = [name_in_bucket(self._location, key_of_part(upload_id, number)) for number in numbers]
+        return components(names, receipts, there)
 
     def _delete(self, batch: Mapping[str, str]) -> dict[str, Exception]:
         try:
@@ -218,7 +303,10 @@ class GCSStore:
             raise _translated(self._location, next(iter(batch.values())), error, undeletable) from error
 
     def _is_there(self, location: Location, key: str) -> bool:
-        """Return whether an object is there after a 404, which Google says also of a bucket.
+        return self._generation(location, key) is not None
+
+    def _generation(self, location: Location, key: str) -> str | None:
+        """Return an object's generation after a 404, which Google says also of a bucket; None where there is none.
 
         :raises StorageError: it can't be told, or there is no bucket.
         """
@@ -227,7 +315,7 @@ class GCSStore:
             found = list(self._client.list_blobs(location.bucket, prefix=name, max_results=1, **PATIENCE))
         except FAILURES as error:
             raise _translated(location, key, error) from error
-        return bool(found) and found[0].name == name
+        return str(found[0].generation) if found and found[0].name == name else None
 
 
 def _of_the_source(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -5,18 +5,16 @@ They go through the library's own session, which adds the credentials and renews
 
 from __future__ import annotations
 
-import base64
-import email
 import http.client
-import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-import google_crc32c
 import requests
 import urllib3
 from google.api_core import exceptions
@@ -24,6 +22,8 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from airflow_provider_vectorbackup.storage.gcs_answers import Broken, Stored, deletions_in, end_of, stored_in
+from airflow_provider_vectorbackup.storage.gcs_checksums import Checksum
 from airflow_provider_vectorbackup.storage.store import (
     CONNECT_TIMEOUT_SECONDS,
     PIECE_BYTES,
@@ -48,7 +48,7 @@ FAILURES = (
 BATCH = 100
 """The most that Google takes in one request."""
 
-_REWRITE_TIMEOUT_SECONDS = 120
+_LONG = (CONNECT_TIMEOUT_SECONDS, 120)
 """Google copies for a while before it answers with how far it came."""
 
 _RESUMPTIONS = 2
@@ -56,47 +56,49 @@ _RESUMPTIONS = 2
 
 _TRANSMISSIONS = 3
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/\d+")
 _KEPT = re.compile(r"bytes=0-(\d+)")
 _CRC32C = re.compile(r"crc32c=([^,\s]+)")
-_ANSWERED = re.compile(r"response-(\d+)>")
 _BOUNDARY = "a-deletion"
 _NOT_ANSWERED = exceptions.ServiceUnavailable("nothing was answered")
 _PASSING = (exceptions.ServerError, exceptions.TooManyRequests)
 
 
-class Broken(requests.ConnectionError):
-    """An answer that is not what was asked for: cut short, of other bytes, or damaged on the way."""
+class _Body:
+    """What is sent piece by piece, its size known before: once, for nothing of it is kept.
 
+    In an envelope, of which the last line is sent only once the pieces have ended well: without it, nothing is stored.
+    """
 
-class Checksum:
-    """Of bytes in their order. Without its implementation in C it would take longer than the transfer: then, none."""
+    def __init__(self, pieces: Iterable[bytes], size_bytes: int) -> None:
+        self.checksum = Checksum()
+        self._pieces: Iterator[bytes] | None = iter(pieces)
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/related; boundary={boundary}"
+        self._head = (
+            f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{{}}\r\n"
+            f"--{boundary}\r\nContent-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._size_bytes = len(self._head) + size_bytes + len(self._tail)
 
-    def __init__(self) -> None:
-        self.size_bytes = 0
-        self._crc32c = google_crc32c.Checksum() if google_crc32c.implementation == "c" else None
+    def __len__(self) -> int:
+        return self._size_bytes
 
-    def update(self, content: bytes | bytearray) -> None:
-        """Take the next bytes."""
-        self.size_bytes += len(content)
-        if self._crc32c:
-            for start in range(0, len(content), PIECE_BYTES):
-                # A copy, because the implementation takes nothing but bytes.
-                self._crc32c.update(bytes(content[start : start + PIECE_BYTES]))
+    def __iter__(self) -> Iterator[bytes]:
+        pieces, self._pieces = self._pieces, None
+        if pieces is None:
+            # The library asks again once it has renewed the token, after a 401.
+            raise Broken("Google refused the token, and what was sent is gone; it has a new one now")
+        return self._sent(pieces)
 
-    @property
-    def text(self) -> str:
-        """As Google writes it; empty where there is none."""
-        return base64.b64encode(self._crc32c.digest()).decode() if self._crc32c else ""
-
-    @property
-    def header(self) -> dict[str, str]:
-        """What has Google compare it before it stores the object."""
-        return {"X-Goog-Hash": f"crc32c={self.text}"} if self._crc32c else {}
-
-    def fits(self, text: str | None) -> bool:
-        """Return whether it is the one that Google tells, as far as both are known."""
-        return not (self._crc32c and text) or text == self.text
+    def _sent(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        yield self._head
+        for piece in pieces:
+            for start in range(0, len(piece), PIECE_BYTES):  # the time-out is for each that is sent
+                sent = piece[start : start + PIECE_BYTES]
+                self.checksum.update(sent)
+                yield sent
+        yield self._tail
 
 
 class Requests:
@@ -121,7 +123,7 @@ class Requests:
                 generation = response.headers.get("X-Goog-Generation", generation)
                 if position == end:
                     return
-                end = _end(response, position, end)
+                end = end_of(response, position, end)
                 try:
                     for piece in response.raw.stream(PIECE_BYTES, decode_content=False):
                         checksum.update(piece)
@@ -138,7 +140,7 @@ class Requests:
                 raise Broken("the bytes do not fit their checksum")
             return
 
-    def insert(self, bucket: str, name: str, content: bytes | bytearray, *, replace: bool = True) -> None:
+    def insert(self, bucket: str, name: str, content: bytes | bytearray, *, replace: bool = True) -> Stored:
         """Write an object in one request.
 
         :raises google.api_core.exceptions.PreconditionFailed: there is one, and it is not to be replaced.
@@ -152,9 +154,24 @@ class Requests:
             headers={"Content-Type": "application/octet-stream", **checksum.header},
             data=content or b"",  # requests sends an empty bytearray as if its length were not known
         )
-        self._require_same(bucket, name, answer, checksum)
+        return self._require_same(bucket, name, answer, checksum)
 
-    def upload(self, bucket: str, name: str, parts: Iterable[bytearray], size_bytes: int) -> None:
+    def send(self, bucket: str, name: str, pieces: Iterable[bytes], size_bytes: int) -> Stored:
+        """Write an object in one request, from pieces that are not kept: a request that failed is not repeated.
+
+        Google compares nothing before it stores the object, for the checksum is known only behind the last piece.
+        """
+        body = _Body(pieces, size_bytes)
+        answer = self._send_once(
+            "POST",
+            f"{self._url}/upload/storage/v1/b/{_quoted(bucket)}/o",
+            params={"uploadType": "multipart", "name": name},
+            headers={"Content-Type": body.content_type},
+            data=body,
+        )
+        return self._require_same(bucket, name, answer, body.checksum)
+
+    def upload(self, bucket: str, name: str, parts: Iterable[bytearray], size_bytes: int) -> Stored:
         """Write an object from parts, all but the last multiples of 256 KiB; nothing of it shows before the last."""
         answer = self._send(
             "POST",
@@ -172,10 +189,10 @@ class Requests:
             # First, so that what is found then stays as it is.
             self._cancel(upload_url)
             ended = checksum.size_bytes == size_bytes and isinstance(error, FAILURES)
-            if not (ended and self._holds(bucket, name, checksum)):
+            if not (ended and (found := self._found(bucket, name, checksum))):
                 raise
-        else:
-            self._require_same(bucket, name, answer, checksum)
+            return found
+        return self._require_same(bucket, name, answer, checksum)
 
     def delete_many(self, bucket: str, names: Collection[str]) -> dict[str, Exception]:
         """Delete up to BATCH objects; return what was wrong, by name: also of those that were not there."""
@@ -189,20 +206,46 @@ class Requests:
                 del failures[name]
         return failures
 
-    def rewrite(self, bucket: str, name: str, target_bucket: str, target_name: str) -> None:
-        """Copy an object inside Google, with its metadata."""
-        target, done = self._object_url(target_bucket, target_name), False
-        params: dict[str, str] = {}
-        url = f"{self._object_url(bucket, name)}/rewriteTo{target.removeprefix(f'{self._url}/storage/v1')}"
-        while not done:
+    def rewrite(
+        self, bucket: str, name: str, target_bucket: str, target_name: str, generation: str | None = None
+    ) -> Stored:
+        """Copy an object inside Google, with its metadata.
+
+        :raises google.api_core.exceptions.PreconditionFailed: it has another generation; or NotFound, for which a
+            bucket without versions has none of that generation.
+        """
+        target = self._object_url(target_bucket, target_name).removeprefix(f"{self._url}/storage/v1")
+        # Both: stand-ins of Google look at the first only; where there are versions, it may be of an old one.
+        params = {"sourceGeneration": generation, "ifSourceGenerationMatch": generation} if generation else {}
+        while True:
             # Without a body: one would replace the metadata.
             answer = self._send(
-                "POST", url, params=params, data=b"", timeout=(CONNECT_TIMEOUT_SECONDS, _REWRITE_TIMEOUT_SECONDS)
+                "POST", f"{self._object_url(bucket, name)}/rewriteTo{target}", params=params, data=b"", timeout=_LONG
             ).json()
-            done, token = answer.get("done") is True, answer.get("rewriteToken")
-            if not done and not token:
+            if answer.get("done") is True:
+                return stored_in(answer.get("resource") or {})
+            if not (token := answer.get("rewriteToken")):
                 raise Broken("the copy neither ended nor goes on")
-            params = {"rewriteToken": token}
+            params["rewriteToken"] = token
+
+    def compose(self, bucket: str, sources: Sequence[tuple[str, str]], name: str) -> Stored:
+        """Write an object of up to 32 others, one behind the other, inside Google.
+
+        :param sources: their names and generations.
+        :raises google.api_core.exceptions.PreconditionFailed: one has another generation; or NotFound.
+        """
+        which = [
+            {"name": source, "generation": each, "objectPreconditions": {"ifGenerationMatch": each}}
+            for source, each in sources
+        ]
+        made = {"sourceObjects": which, "destination": {"contentType": "application/octet-stream"}}
+        answer = self._send("POST", f"{self._object_url(bucket, name)}/compose", json=made, timeout=_LONG)
+        return stored_in(answer.json())
+
+    def bucket(self, bucket: str, fields: str) -> dict[str, Any]:
+        """Return what Google tells of a bucket."""
+        told = self._send("GET", f"{self._url}/storage/v1/b/{_quoted(bucket)}", params={"fields": fields}).json()
+        return told if isinstance(told, dict) else {}
 
     def _delete_batch(self, bucket: str, names: Collection[str]) -> list[tuple[str, Exception | None]]:
         calls = "".join(
@@ -216,7 +259,7 @@ class Requests:
             headers={"Content-Type": f"multipart/mixed; boundary={_BOUNDARY}"},
             data=f"{calls}--{_BOUNDARY}--\r\n".encode(),
         )
-        outcomes = dict(_outcomes(answer))
+        outcomes = dict(deletions_in(answer))
         return [(name, outcomes.get(number, _NOT_ANSWERED)) for number, name in enumerate(names)]
 
     def _opened(self, bucket: str, name: str, start: int, end: int | None, generation: str | None) -> requests.Response:
@@ -271,20 +314,26 @@ class Requests:
                 "DELETE", upload_url, headers={"Content-Length": "0"}, timeout=PATIENCE["timeout"]
             ).close()
 
-    def _holds(self, bucket: str, name: str, checksum: Checksum) -> bool:
+    def _found(self, bucket: str, name: str, checksum: Checksum) -> Stored | None:
+        """Return the object if it is of that content, and Google says so."""
         with suppress(*FAILURES):
-            found = self._send("GET", self._object_url(bucket, name), params={"fields": "size,crc32c"}).json()
-            return _same(found, checksum) and found.get("crc32c") == checksum.text
-        return False
+            told = self._send("GET", self._object_url(bucket, name), params={"fields": "size,crc32c,generation"})
+            found = stored_in(told.json())
+            return found if found.is_of(checksum) and found.crc32c == checksum.text else None
+        return None
 
-    def _require_same(self, bucket: str, name: str, answer: requests.Response, checksum: Checksum) -> None:
+    def _require_same(self, bucket: str, name: str, answer: requests.Response, checksum: Checksum) -> Stored:
         """Raise Broken, and take the object away, if another was stored; Google itself compares before it stores."""
-        stored = answer.json()
-        if not _same(stored, checksum):
-            if generation := stored.get("generation"):
-                with suppress(*FAILURES):
-                    self._send("DELETE", self._object_url(bucket, name), params={"generation": generation})
+        stored = stored_in(answer.json())
+        if not stored.is_of(checksum):
+            self.take_away(bucket, name, stored)
             raise Broken("what was stored does not fit its checksum")
+        return stored
+
+    def take_away(self, bucket: str, name: str, stored: Stored) -> None:
+        """Delete what was stored, and nothing that was written since; as far as that can be done."""
+        with suppress(*FAILURES):
+            self._send("DELETE", self._object_url(bucket, name), params={"generation": stored.generation})
 
     def _object_url(self, bucket: str, name: str) -> str:
         return f"{self._url}/storage/v1/b/{_quoted(bucket)}/o/{_quoted(name)}"
@@ -298,57 +347,15 @@ class Requests:
 
     def _send(self, method: str, url: str, *, also: int | None = None, **request: Any) -> requests.Response:
         """Send a request, again if it failed in passing; ``also`` is a status that is no failure, beside 2xx."""
-
-        def once() -> requests.Response:
-            given = {"timeout": PATIENCE["timeout"], "allow_redirects": False, **request}
-            response = self._session.request(method, url, **given)
-            if response.status_code < HTTPStatus.MULTIPLE_CHOICES or response.status_code == also:
-                return response
-            raise exceptions.from_http_response(response)
-
-        answer: requests.Response = PATIENCE["retry"](once)()
+        answer: requests.Response = PATIENCE["retry"](partial(self._send_once, method, url, also=also, **request))()
         return answer
 
-
-def _outcomes(answer: requests.Response) -> Iterator[tuple[int, exceptions.GoogleAPICallError | None]]:
-    """Read what a batch came to: None for what was done, by its number."""
-    content_type = f"Content-Type: {answer.headers.get('Content-Type', '')}\r\n\r\n"
-    message = email.message_from_bytes(content_type.encode() + answer.content)
-    parts: Any = message.get_payload() if message.is_multipart() else ()
-    for part in parts:
-        number, payload = _ANSWERED.search(part.get("Content-ID", "")), part.get_payload(decode=True)
-        head, _, body = payload.partition(b"\r\n\r\n")
-        status = head.split(b" ", 2)[1:2]
-        if number and status and status[0].isdigit():
-            is_done = status[0].startswith(b"2")
-            yield int(number[1]), None if is_done else exceptions.from_http_status(int(status[0]), _words(body))
-
-
-def _words(body: bytes) -> str:
-    with suppress(ValueError, TypeError, LookupError):
-        return str(json.loads(body)["error"]["message"])
-    return ""
-
-
-def _end(response: requests.Response, start: int, end: int | None) -> int:
-    """Return where the bytes of an answer end in the object.
-
-    :raises Broken: they are not those from ``start`` to ``end``.
-    """
-    if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        first, last = (int(found[1]), int(found[2]) + 1) if found else (-1, -1)
-    else:
-        first, last = 0, int(response.headers.get("Content-Length", -1))
-    if end is not None and first == start and last < end:
-        raise exceptions.RequestRangeNotSatisfiable(f"the object ends at {last}, before {end}")
-    if first != start or last != (last if end is None else end) or last < first:
-        raise Broken("other bytes were answered than were asked for")
-    return last
-
-
-def _same(stored: dict[str, Any], checksum: Checksum) -> bool:
-    return stored.get("size") == str(checksum.size_bytes) and checksum.fits(stored.get("crc32c"))
+    def _send_once(self, method: str, url: str, *, also: int | None = None, **request: Any) -> requests.Response:
+        given = {"timeout": PATIENCE["timeout"], "allow_redirects": False, **request}
+        response = self._session.request(method, url, **given)
+        if response.status_code < HTTPStatus.MULTIPLE_CHOICES or response.status_code == also:
+            return response
+        raise exceptions.from_http_response(response)
 
 
 def _quoted(name: str) -> str:

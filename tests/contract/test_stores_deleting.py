@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_vectorbackup.exceptions import ObjectNotFound
+from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectNotFound
 from airflow_provider_vectorbackup.storage.store import PART_BYTES, Store, UnfinishedUpload
 from tests.contract.stores import ODD_KEYS, Place, at_another_bucket, beside, s3_place
 from tests.services.object_stores import S3Settings
@@ -60,7 +60,8 @@ class TestCopy:
     @pytest.mark.parametrize("content", [b"", b"small", LARGE], ids=["empty", "small", "large"])
     def test_in_its_location(self, place: Place, store: Store, content: bytes) -> None:
         place.hold("b1/chunk", content)
-        store.copy(place.location, "b1/chunk", "b2/node/chunk")
+        etag = store.copy(place.location, "b1/chunk", "b2/node/chunk")
+        assert [found.etag for found in store.list_objects("b2/")] == [etag]
         assert store.read("b2/node/chunk") == store.read("b1/chunk") == content
         assert keys_of(store) == ["b1/chunk", "b2/node/chunk"]
 
@@ -175,6 +176,13 @@ def s3_at_minio(place_at: Callable[[str], Place]) -> Place:
 
 
 def test_uploads_that_google_does_not_tell(place_at: Callable[[str], Place], opened: Open) -> None:
-    store = opened(place_at("gs"))
+    """And nothing but parts of one is deleted with it."""
+    place = place_at("gs")
+    store = opened(place)
+    place.hold("b1/x")
     assert list(store.list_unfinished_uploads()) == []
-    store.abort(UnfinishedUpload("b1/x", "unknown"))
+    store.abort(UnfinishedUpload("b1/x", "b1/0123456789abcdef"))
+    for upload_id in ("b1", "unknown", "../0123456789abcdef"):
+        with pytest.raises(InvalidRequest):
+            store.abort(UnfinishedUpload("b1/x", upload_id))
+    assert keys_of(store) == ["b1/x"]

@@ -35,9 +35,9 @@ def assert_nothing_is_left(store: Store, key: str = KEY) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_size(store: Store, size: int) -> None:
-    store.write(KEY, pieces_of(CONTENT[:size]), size)
+    etag = store.write(KEY, pieces_of(CONTENT[:size]), size)
     assert store.read(KEY) == CONTENT[:size]
-    assert [(found.key, found.size_bytes) for found in store.list_objects()] == [(KEY, size)]
+    assert [(found.key, found.size_bytes, found.etag) for found in store.list_objects()] == [(KEY, size, etag)]
     assert list(store.list_unfinished_uploads(KEY)) == []
 
 

@@ -7,12 +7,15 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.auth.credentials import Credentials
 
 from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.exceptions import StorageUnreachable
+from airflow_provider_vectorbackup.storage import gcs
 from airflow_provider_vectorbackup.storage.gcs import GCSAccess, GCSStore
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, PIECE_BYTES
 from tests.scripted_server import Reply, ScriptedServer, Seen
@@ -36,6 +39,13 @@ class Expiring(Credentials):  # type: ignore[no-untyped-call, misc, unused-ignor
 
     def expire(self, after: timedelta = timedelta(0)) -> None:
         self.expiry = datetime.now(UTC).replace(tzinfo=None) + after
+
+
+@pytest.fixture
+def small_gcs_parts(small_gcs_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also have even small objects written in parts."""
+    monkeypatch.setattr(gcs, "PIECE_BYTES", 7)
+    monkeypatch.setattr(GCSStore, "part_limits", replace(GCSStore.part_limits, whole_bytes=7))
 
 
 @pytest.mark.usefixtures("small_gcs_parts")
@@ -63,6 +73,17 @@ class TestToken:
         store.write(KEY, [CONTENT], SIZE)
         assert self.tokens(server.seen) == ["token-1"] * 3 + ["token-2"] * 2
         assert server.seen[2].body == server.seen[3].body == CONTENT[PART : 2 * PART]
+
+    def test_refused_where_nothing_is_kept(
+        self, server: ScriptedServer, store: GCSStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What was sent is gone; the next attempt has another token."""
+        monkeypatch.setattr(GCSStore, "part_limits", replace(GCSStore.part_limits, whole_bytes=SIZE))
+        server.replies = [Reply(401), stored()]
+        with pytest.raises(StorageUnreachable, match="refused the token"):
+            store.write(KEY, [CONTENT], SIZE)
+        store.write(KEY, [CONTENT], SIZE)
+        assert self.tokens(server.seen) == ["token-1", "token-2"]
 
     def test_expired_between_parts(self, server: ScriptedServer, store: GCSStore, credentials: Expiring) -> None:
         server.replies = [begun(server), kept(PART), kept(2 * PART), stored()]

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.exceptions import DeletionFailed, StorageError, StorageUnreachable
-from airflow_provider_vectorbackup.storage.store import Store
+from airflow_provider_vectorbackup.exceptions import (
+    DeletionFailed,
+    ObjectChanged,
+    ObjectNotFound,
+    StorageError,
+    StorageUnreachable,
+)
+from airflow_provider_vectorbackup.storage import gcs
+from airflow_provider_vectorbackup.storage.gcs import GCSStore
+from airflow_provider_vectorbackup.storage.store import Store, StoredObject
 from tests.scripted_server import Reply, ScriptedServer
 from tests.storage.conftest import KEY
 from tests.storage.gcs_answers import CONTENT, NAME, PART, SIZE, UPLOAD_ID, begun, crc32c, kept, media, stored
+
+
+@pytest.fixture
+def small_gcs_parts(small_gcs_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also have even small objects written in parts."""
+    monkeypatch.setattr(gcs, "PIECE_BYTES", 7)
+    monkeypatch.setattr(GCSStore, "part_limits", replace(GCSStore.part_limits, whole_bytes=7))
 
 
 @pytest.mark.usefixtures("small_gcs_parts")
@@ -25,7 +42,7 @@ class TestWrite:
 
     def test_small(self, server: ScriptedServer, gcs_store: Store) -> None:
         server.replies = [stored(b"content")]
-        gcs_store.write(KEY, [b"con", b"tent"], 7)
+        assert gcs_store.write(KEY, [b"con", b"tent"], 7) == "7"
         (seen,) = server.seen
         assert seen.target == f"/upload/storage/v1/b/bucket/o?uploadType=media&name={NAME}"
         assert seen.body == b"content"
@@ -99,7 +116,7 @@ class TestWrite:
         """The object is there: no error."""
         server.replies = [begun(server), kept(PART), kept(2 * PART), Reply(404), Reply(499), stored()]
         self.write(gcs_store)
-        assert server.seen[-1].target == f"/storage/v1/b/bucket/o/{NAME}?fields=size%2Ccrc32c"
+        assert server.seen[-1].target == f"/storage/v1/b/bucket/o/{NAME}?fields=size%2Ccrc32c%2Cgeneration"
 
     @pytest.mark.parametrize(
         "found",
@@ -217,16 +234,44 @@ class TestDelete:
         assert caught.value.retryable is retryable
 
 
+def copied() -> Reply:
+    return Reply(200, b'{"done": true, "resource": {"generation": "7", "size": "3", "crc32c": "AAAAAA=="}}')
+
+
+def listed(etag: str) -> StoredObject:
+    return StoredObject("b1/x", 3, etag, datetime.now(UTC))
+
+
 class TestCopy:
     SOURCE = Location.parse("gs://other/old")
 
     def test_of_several_steps(self, server: ScriptedServer, gcs_store: Store) -> None:
-        server.replies = [Reply(200, b'{"done": false, "rewriteToken": "t1"}'), Reply(200, b'{"done": true}')]
-        gcs_store.copy(self.SOURCE, "b1/x", "b2/x")
+        server.replies = [Reply(200, b'{"done": false, "rewriteToken": "t1"}'), copied()]
+        assert gcs_store.copy(self.SOURCE, "b1/x", "b2/x") == "7"
         first, second = server.seen
         assert first.target == "/storage/v1/b/other/o/old%2Fb1%2Fx/rewriteTo/b/bucket/o/backups%2Fb2%2Fx"
         assert second.target == f"{first.target}?rewriteToken=t1"
         assert first.body == second.body == b""
+
+    def test_listed_one(self, server: ScriptedServer, gcs_store: Store) -> None:
+        server.replies = [Reply(200, b'{"done": false, "rewriteToken": "t1"}'), copied()]
+        gcs_store.copy(self.SOURCE, "b1/x", "b2/x", listed=listed("5"))
+        for seen in server.seen:
+            assert "sourceGeneration=5" in seen.target
+            assert "ifSourceGenerationMatch=5" in seen.target
+
+    @pytest.mark.parametrize("status", [404, 412])
+    @pytest.mark.parametrize(
+        ("there", "kind"), [("5", StorageError), ("6", ObjectChanged), (None, ObjectNotFound)], ids=str
+    )
+    def test_refused(
+        self, server: ScriptedServer, gcs_store: Store, status: int, there: str | None, kind: type[StorageError]
+    ) -> None:
+        items = [{"name": "old/b1/x", "generation": there}] if there else []
+        server.replies = [Reply(status), Reply(200, json.dumps({"items": items}).encode())]
+        with pytest.raises(StorageError) as caught:
+            gcs_store.copy(self.SOURCE, "b1/x", "b2/x", listed=listed("5"))
+        assert type(caught.value) is kind
 
     def test_neither_ended_nor_to_be_gone_on_with(self, server: ScriptedServer, gcs_store: Store) -> None:
         server.replies = [Reply(200, b"{}")]
