@@ -172,12 +172,13 @@ def moto_server(workdir: Path) -> Iterator[S3Settings]:
 
 
 @contextmanager
-def fake_gcs_server(workdir: Path, *, say: Say = log) -> Iterator[GCSSettings]:
-    """Run a Google Cloud Storage stand-in, all in memory. Raises ServiceUnavailable or ServiceFailed."""
+def fake_gcs_server(workdir: Path, *, on_disk: bool = False, say: Say = log) -> Iterator[GCSSettings]:
+    """Run a Google Cloud Storage stand-in, in memory or on a folder. Raises ServiceUnavailable or ServiceFailed."""
     executable = binaries.find_fake_gcs_server(say=say)
     (port,) = free_ports(1)
     settings = GCSSettings(f"http://{ADDRESS}:{port}")
-    argv: list[str | Path] = [executable, "-backend", "memory", "-scheme", "http", "-host", ADDRESS, "-port", str(port)]
+    argv: list[str | Path] = [executable, "-scheme", "http", "-host", ADDRESS, "-port", str(port)]
+    argv += ["-backend", "filesystem", "-filesystem-root", workdir / "fake-gcs"] if on_disk else ["-backend", "memory"]
     # Without these, answers to resumable uploads point to https://0.0.0.0:4443.
     argv += ["-public-host", f"{ADDRESS}:{port}", "-external-url", settings.url]
     process = ServiceProcess("fake-gcs-server", argv, workdir / "fake-gcs-server.log")
