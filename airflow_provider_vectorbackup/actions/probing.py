@@ -8,7 +8,7 @@ import secrets
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import PreflightFailed, StorageError
 from airflow_provider_vectorbackup.storage.store import Store
-from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER
+from airflow_provider_vectorbackup.transfer.journal import copy_folder
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,8 @@ def probe(store: Store, location: Location, backup_id: str) -> None:
         it is told in the log instead.
     :raises StorageUnreachable: the storage fails just now.
     """
-    key, content = f"{backup_id}/{OWN_FOLDER}/probe-{secrets.token_hex(6)}", b"A probe; delete it."
+    # Where it is deleted with the rest once the copy has ended, should this process be killed.
+    key, content = f"{copy_folder(backup_id)}probe-{secrets.token_hex(6)}", b"A probe; delete it."
     policy = store.lock_policy()
     if policy:
         log.warning("%s is locked: %s. What is copied there can't be deleted or replaced as long.", location, policy)

@@ -95,7 +95,7 @@ class CopyResult:
     :param source: URI of the backup; likewise ``target``.
     :param chain: the backup after all of its bases.
     :param copied: of the chain, those that were copied; the others were there already, and proven equal.
-    :param objects: of those that the chain needs, those that were moved by this run or by one that it went on with.
+    :param objects: that this run put into the target; of one that an earlier run had begun, the rest.
     :param bytes_moved: by this run.
     :param bytes_skipped: that were at the target already.
     :param seconds: from the beginning of the preflight to the end.

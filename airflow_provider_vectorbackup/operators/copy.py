@@ -137,7 +137,8 @@ class WeaviateCopyBackupOperator(CopyTask):
 class PlanCopyOperator(CopyTask):
     """The first step of :func:`airflow_provider_vectorbackup.task_groups.copy_backup`: find out what is to be moved.
 
-    Returns (XCom) ``backup_id``, ``plan`` (what the other steps need) and ``shares``, one number a worker.
+    Returns (XCom) the shares, one number a worker: only over what is returned can a task be mapped. What the other steps
+    need besides is under the XCom keys ``backup_id`` and ``plan``.
 
     :param workers: how many workers are to share the copy.
     """
@@ -146,11 +147,11 @@ class PlanCopyOperator(CopyTask):
     is_shared = True
 
     def __init__(self, *, workers: int | str = 1, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=False, **kwargs)
         self.workers = workers
 
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Plan the copy, and return the plan."""
+    def execute(self, context: Context) -> list[int]:
+        """Plan the copy, and return its shares."""
         from airflow_provider_vectorbackup.actions.copying import named, plan_copy
         from airflow_provider_vectorbackup.actions.shared_copying import begin_shared
         from airflow_provider_vectorbackup.hooks.storage import open_store
@@ -160,10 +161,12 @@ class PlanCopyOperator(CopyTask):
             workers = _positive("workers", arguments.whole_number("workers", self.workers))
             order = named(given, open_store)
             if arguments.flag("dry_run", self.dry_run):
-                summary = plan_copy(order, open_store).summary()
-                return {"backup_id": order.backup_id, "shares": [], "plan": {"summary": summary}}
-            plan = begin_shared(order, open_store, workers) | {"began_at": began_at}
-            return {"backup_id": order.backup_id, "shares": list(range(plan["shares"])), "plan": plan}
+                plan = {"shares": 0, "summary": plan_copy(order, open_store).summary()}
+            else:
+                plan = begin_shared(order, open_store, workers) | {"began_at": began_at}
+        for key, value in {"backup_id": order.backup_id, "plan": plan}.items():
+            context["ti"].xcom_push(key, value)
+        return list(range(plan["shares"]))
 
 
 class CopyShareOperator(CopyTask):

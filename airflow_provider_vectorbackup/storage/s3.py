@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import partial
 from itertools import chain, islice
 from typing import Any
 from urllib.parse import unquote_plus
 
-import boto3
-import botocore
 from botocore import exceptions
-from botocore.config import Config
-from botocore.utils import parse_timestamp
 
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectChanged, StorageError
+from airflow_provider_vectorbackup.exceptions import ObjectChanged, StorageError
 from airflow_provider_vectorbackup.storage.pieces import collected, exactly, in_parts
-from airflow_provider_vectorbackup.storage.s3_errors import FAILURES, HINTS, Failure, code_of, translated, translating
-from airflow_provider_vectorbackup.storage.s3_requests import Answer, Requests, md5
+from airflow_provider_vectorbackup.storage.s3_client import (
+    ATTEMPTS,
+    UNFIT,
+    S3Access,
+    open_client,
+    open_session,
+    settings_of,
+)
+from airflow_provider_vectorbackup.storage.s3_copying import copied_parts, copy
+from airflow_provider_vectorbackup.storage.s3_errors import (
+    FAILURES,
+    HINTS,
+    Failure,
+    code_of,
+    translated,
+    translating,
+    translating_of_upload,
+)
+from airflow_provider_vectorbackup.storage.s3_reading import Answer, get, get_small
+from airflow_provider_vectorbackup.storage.s3_requests import Requests, md5
+from airflow_provider_vectorbackup.storage.s3_writing import Buffers, Writing
 from airflow_provider_vectorbackup.storage.store import (
-    CONNECT_TIMEOUT_SECONDS,
-    CONNECTIONS,
     PART_BYTES,
     PIECE_BYTES,
-    READ_TIMEOUT_SECONDS,
+    Part,
+    PartLimits,
     StoredObject,
     UnfinishedUpload,
     key_of_name,
@@ -42,6 +54,8 @@ from airflow_provider_vectorbackup.storage.store import (
     unwritable,
 )
 
+__all__ = ["S3Access", "S3Store"]
+
 COPY_BYTES = 2**29
 """Copied in one request. S3 takes ten times as much; slower servers say nothing until they have copied it all, and what
 is silent for longer than READ_TIMEOUT_SECONDS counts as gone."""
@@ -50,33 +64,13 @@ _MOST_PARTS = 10_000
 _BATCH = 1000
 """Deleted in one request."""
 
-_ATTEMPTS = 3
 _NO_NAME = frozenset({"XMinioInvalidResourceName", "XMinioInvalidObjectName"})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/")
 
+_OF_SOURCE = frozenset({"NoSuchKey", "PreconditionFailed"})
+_NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"})
+
 _SETTINGS = "Look at profile_name, region_name and config_kwargs in the connection."
-_UNFIT = (exceptions.BotoCoreError, ValueError, TypeError, AttributeError)
-"""What the library says of settings; it looks at few of them before it uses them."""
-
-
-@dataclass(frozen=True, slots=True)
-class S3Access:
-    """How S3 is reached; what is None is left to boto3's own chain.
-
-    :param verify: whether certificates are checked; a text is the path of the CA bundle to check against.
-    :param config: further settings for botocore's Config, as in the connection's ``config_kwargs``.
-    :param session: a ready boto3.Session, in place of keys, profile and region.
-    """
-
-    access_key_id: str | None = None
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    profile: str | None = None
-    region: str | None = None
-    endpoint_url: str | None = None
-    verify: bool | str | None = None
-    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    session: Any | None = field(default=None, repr=False)
 
 
 class S3Store:
@@ -86,15 +80,19 @@ class S3Store:
     :raises StorageError: the profile is not known here.
     """
 
+    part_limits = PartLimits(PART_BYTES, PART_BYTES, _MOST_PARTS, is_buffered=True)
+
     def __init__(self, location: Location, access: S3Access) -> None:
         self._location = location
-        config = _config(access)
+        config = settings_of(access)
         try:
-            session = access.session or _session(access)
-            self._client = _client(session, access, config)
+            session = open_session(access)
+            self._client = open_client(session, access, config)
             self._requests = Requests(self._client, session.get_credentials(), location.bucket)
-        except _UNFIT as error:
+        except UNFIT as error:
             raise StorageError(f"{location} can't be opened: {error}.", hint=_SETTINGS) from error
+        self._writing = Writing(self._requests)
+        self._buffers = Buffers()
 
     def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -102,7 +100,7 @@ class S3Store:
         begin = prefix_in_bucket(self._location, prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._location.bucket, Prefix=begin)
         with translating(partial(unlistable, self._location, prefix)), _nothing_where_no_name_can_be():
-            for found in (found for page in pages for found in page.get("Contents", ())):
+            for found in (found for page in map(self._requests.learned, pages) for found in page.get("Contents", ())):
                 if not found["Key"].endswith("/"):
                     key, modified_at = key_of_name(self._location, found["Key"]), found["LastModified"]
                     yield StoredObject(key, found["Size"], found["ETag"], modified_at.astimezone(UTC))
@@ -122,8 +120,11 @@ class S3Store:
         if start or end is not None:
             conditions["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         with translating(failure):
+            if (content := get_small(self._requests, name, start, end, etag)) is not None:
+                yield content
+                return
             try:
-                answer = self._requests.get(name, conditions)
+                answer = get(self._requests, name, conditions)
             except exceptions.ClientError as error:
                 if code_of(error) == "InvalidRange" and end is None and self._size(name, etag) == start:
                     return
@@ -133,26 +134,24 @@ class S3Store:
                 # To its end, where its length is compared.
                 yield from answer.body.iter_chunks(PIECE_BYTES)
 
-    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> None:
+    def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         name, failure = name_in_bucket(self._location, key), partial(unwritable, self._location, key)
         wanted = exactly(self._location, key, pieces, size_bytes)
-        if size_bytes > PART_BYTES:
-            with self._upload(failure, name) as (upload_id, etags):
-                for part in in_parts(wanted, _part_bytes(size_bytes, PART_BYTES)):
+        if size_bytes > self.part_limits.whole_bytes:
+            with self._upload(failure, name) as (upload_id, receipts):
+                for part in in_parts(wanted, self.part_limits.part_bytes(size_bytes)):
                     with translating(failure):
-                        etags.append(self._requests.put_part(name, upload_id, len(etags) + 1, part))
-            return
-        content = bytearray()
-        for piece in wanted:
-            content += piece
-        with translating(failure):
-            self._requests.put(name, content)
+                        receipts.append(self._writing.put_part(name, upload_id, len(receipts) + 1, part))
+                with translating(failure):
+                    return self._writing.complete(name, upload_id, size_bytes, receipts)
+        with self._buffers.joined(wanted, size_bytes) as content, translating(failure):
+            return self._writing.put(name, content)
 
     def create(self, key: str, content: bytes) -> bool:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         name, failure = name_in_bucket(self._location, key), partial(unwritable, self._location, key)
-        for left in reversed(range(_ATTEMPTS)):
+        for left in reversed(range(ATTEMPTS)):
             try:
                 self._client.put_object(
                     Bucket=self._location.bucket, Key=name, Body=content, ContentMD5=md5(content), IfNoneMatch="*"
@@ -181,29 +180,55 @@ class S3Store:
         if reasons:
             raise undeleted(self._location, reasons, hint)
 
-    def copy(self, source: Location, key: str, target_key: str) -> None:
+    def begin_upload(self, key: str, size_bytes: int, scratch: str) -> str:  # noqa: ARG002 - S3 knows parts
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        with translating(partial(unwritable, self._location, key)):
+            return self._writing.begin(name_in_bucket(self._location, key))
+
+    def put_part(self, key: str, upload_id: str, part: Part, pieces: Iterable[bytes]) -> str:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        name = name_in_bucket(self._location, key)
+        wanted, failure = (
+            exactly(self._location, key, pieces, part.size_bytes),
+            partial(unwritable, self._location, key),
+        )
+        with self._buffers.joined(wanted, part.size_bytes) as content, translating_of_upload(failure):
+            return self._writing.put_part(name, upload_id, part.number, content)
+
+    def finish_upload(self, key: str, upload_id: str, size_bytes: int, receipts: Sequence[str]) -> str:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        with translating_of_upload(partial(unwritable, self._location, key)):
+            return self._writing.complete(name_in_bucket(self._location, key), upload_id, size_bytes, receipts)
+
+    def copy(self, source: Location, key: str, target_key: str, *, listed: StoredObject | None = None) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         origin = {"Bucket": source.bucket, "Key": name_in_bucket(source, key)}
         name, failure = name_in_bucket(self._location, target_key), partial(unwritable, self._location, target_key)
-        with translating(partial(unreadable, source, key)):
-            found = self._head(origin)
-        size, target = found["ContentLength"], {"Bucket": self._location.bucket, "Key": name}
-        if size <= COPY_BYTES:
-            with translating(failure):
-                self._client.copy_object(**target, CopySource=origin)
-            return
-        part_bytes = _part_bytes(size, COPY_BYTES)
-        with self._upload(failure, name) as (upload_id, etags), translating(failure):
-            for start in range(0, size, part_bytes):
-                answer = self._client.upload_part_copy(
-                    **target,
-                    CopySource=origin,
-                    CopySourceIfMatch=found["ETag"],
-                    CopySourceRange=f"bytes={start}-{min(start + part_bytes, size) - 1}",
-                    UploadId=upload_id,
-                    PartNumber=len(etags) + 1,
+        if listed:
+            size, etag = listed.size_bytes, listed.etag
+        else:
+            with translating(partial(unreadable, source, key)):
+                found = self._head(origin)
+            size, etag = found["ContentLength"], found["ETag"]
+        with translating(failure), _of_source(source, key):
+            if size <= COPY_BYTES:
+                return copy(self._requests, name, origin, etag)
+            with self._upload(failure, name, checksums=False) as (upload_id, receipts):
+                part_bytes = max(COPY_BYTES, self.part_limits.part_bytes(size))
+                receipts.extend(
+                    copied_parts(self._requests, name, upload_id, origin, etag, size=size, part_bytes=part_bytes)
                 )
-                etags.append(answer["CopyPartResult"]["ETag"])
+                return self._writing.complete(name, upload_id, size, receipts)
+
+    def lock_policy(self) -> str | None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        try:
+            found = self._client.get_object_lock_configuration(Bucket=self._location.bucket)["ObjectLockConfiguration"]
+        except FAILURES as error:
+            return "" if code_of(error) in _NO_LOCK else None
+        kept = found.get("Rule", {}).get("DefaultRetention", {})
+        times = [f"{kept[unit]} {unit.lower()}" for unit in ("Days", "Years") if kept.get(unit)]
+        return f"Object Lock: {kept.get('Mode')} for {times[0]}" if times else ""
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -227,29 +252,16 @@ class S3Store:
         self._client.close()
 
     @contextmanager
-    def _upload(self, failure: Failure, name: str) -> Iterator[tuple[str, list[str]]]:
-        """Begin an upload, yield its id and a list for its parts' ETags, and complete it; abort it on any error."""
-        target = {"Bucket": self._location.bucket, "Key": name}
+    def _upload(self, failure: Failure, name: str, *, checksums: bool = True) -> Iterator[tuple[str, list[str]]]:
+        """Begin an upload, yield its id and a list for its parts' receipts; abort it on any error."""
         with translating(failure):
-            upload_id, etags = self._client.create_multipart_upload(**target)["UploadId"], list[str]()
+            upload_id, receipts = self._writing.begin(name, checksums=checksums), list[str]()
         try:
-            yield upload_id, etags
-            with translating(failure):
-                self._complete(name, upload_id, etags)
+            yield upload_id, receipts
         except BaseException:
             with suppress(*FAILURES):
                 self._abort(name, upload_id)
             raise
-
-    def _complete(self, name: str, upload_id: str, etags: list[str]) -> None:
-        target = {"Bucket": self._location.bucket, "Key": name}
-        parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
-        try:
-            self._client.complete_multipart_upload(**target, UploadId=upload_id, MultipartUpload={"Parts": parts})
-        except exceptions.ClientError as error:
-            # Asked again after a lost answer.
-            if code_of(error) != "NoSuchUpload" or not self._holds(target, etags):
-                raise
 
     def _abort(self, name: str, upload_id: str) -> None:
         with suppress(self._client.exceptions.NoSuchUpload):
@@ -277,14 +289,20 @@ class S3Store:
             self._client.get_object(**target, **conditions, Range="bytes=0-0")["Body"].close()
             raise
 
-    def _holds(self, target: Mapping[str, str], etags: Iterable[str]) -> bool:
-        with suppress(*FAILURES):
-            return bool(self._client.head_object(**target)["ETag"] == _etag_of(etags))
-        return False
-
     def _size(self, name: str, etag: str | None) -> int:
         conditions = {"IfMatch": etag} if etag else {}
         return int(self._head({"Bucket": self._location.bucket, "Key": name}, **conditions)["ContentLength"])
+
+
+@contextmanager
+def _of_source(source: Location, key: str) -> Iterator[None]:
+    """Raise our errors for what is the source's fault."""
+    try:
+        yield
+    except exceptions.ClientError as error:
+        if code_of(error) in _OF_SOURCE:
+            raise translated(partial(unreadable, source, key), error) from error
+        raise
 
 
 @contextmanager
@@ -306,71 +324,3 @@ def _require_asked(failure: Failure, answer: Answer, start: int, end: int | None
         raise failure("the server does not answer ranges")
     if given and (int(given[1]) != start or (end is not None and int(given[2]) + 1 != end)):
         raise failure(f"it ends after {int(given[2]) + 1} bytes")
-
-
-def _part_bytes(size_bytes: int, least: int) -> int:
-    """Return the size of parts, whole MiB, of which there are not too many."""
-    mebibytes = -(-size_bytes // (_MOST_PARTS * 2**20))
-    return max(least, mebibytes * 2**20)
-
-
-def _etag_of(etags: Iterable[str]) -> str:
-    """Return the ETag of what these parts make, empty where they tell nothing of their content."""
-    with suppress(ValueError):
-        digests = [bytes.fromhex(etag.strip('"')) for etag in etags]
-        return f'"{hashlib.md5(b"".join(digests), usedforsecurity=False).hexdigest()}-{len(digests)}"'
-    return ""
-
-
-def _session(access: S3Access) -> boto3.Session:
-    return boto3.Session(
-        aws_access_key_id=access.access_key_id,
-        aws_secret_access_key=access.secret_access_key,
-        aws_session_token=access.session_token,
-        profile_name=access.profile,
-        region_name=access.region,
-    )
-
-
-def _client(session: boto3.Session, access: S3Access, config: Config) -> Any:
-    # What botocore does by itself takes two thirds of the time of a listing.
-    parsers = session._session.get_component("response_parser_factory")  # noqa: SLF001 - boto3 has no way to say it
-    parsers.set_parser_defaults(timestamp_parser=_parse_time)
-    client = session.client("s3", endpoint_url=access.endpoint_url, verify=access.verify, config=config)
-    client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
-    return client
-
-
-def _parse_time(value: Any) -> datetime:
-    """Read a time of a body, which is of ISO 8601; leave others, such as those of headers, to botocore."""
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        parsed: datetime = parse_timestamp(value)
-        return parsed
-
-
-def _add_md5(params: dict[str, Any], **_: object) -> None:
-    """Add the checksum that older servers than Amazon's want, beside the newer one of botocore's."""
-    params["headers"]["Content-MD5"] = md5(params["body"])
-
-
-def _config(access: S3Access) -> Config:
-    """Return our settings, and over them those of the connection."""
-    usual = Config(
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        max_pool_connections=CONNECTIONS,
-        # The one that botocore would add to every object is not understood by all servers.
-        request_checksum_calculation="when_required",
-        # Other servers than Amazon's seldom have a host name for every bucket.
-        s3={"addressing_style": "path"} if access.endpoint_url else None,
-    )
-    given = dict(access.config)
-    if given.get("signature_version") == "unsigned":
-        given["signature_version"] = botocore.UNSIGNED
-    try:
-        return usual.merge(Config(**given))
-    except _UNFIT as error:
-        raise InvalidRequest(f"config_kwargs: {error}.", hint="Give what botocore's Config takes.") from error

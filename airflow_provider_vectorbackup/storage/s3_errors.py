@@ -28,8 +28,20 @@ HINTS = {
 """By S3's own error codes."""
 
 _PASSING = frozenset({"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "ConditionalRequestConflict"})
-_KINDS: Mapping[str, type[StorageError]] = {"NoSuchKey": ObjectNotFound, "PreconditionFailed": ObjectChanged}
+_KINDS: Mapping[str, type[StorageError]] = {
+    "NoSuchKey": ObjectNotFound,
+    "PreconditionFailed": ObjectChanged,
+}
 """By S3's own error codes, where a status says less."""
+
+_NO_UPLOAD = frozenset({"NoSuchUpload", "InvalidPart"})
+
+
+class ContentDiffers(exceptions.BotoCoreError):  # type: ignore[misc] # the library has no types
+    """The server says that it holds other bytes than it was sent."""
+
+    fmt = "the server received other bytes than were sent: their CRC-32 is {stored}, not {sent}"
+
 
 FAILURES = (exceptions.ClientError, exceptions.BotoCoreError, urllib3.exceptions.HTTPError)
 Failure = Callable[..., StorageError]
@@ -43,6 +55,7 @@ _WITHOUT_ANSWER: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type
             exceptions.ConnectionError,
             exceptions.HTTPClientError,
             exceptions.IncompleteReadError,
+            ContentDiffers,
             urllib3.exceptions.HTTPError,
         ),
         StorageUnreachable,
@@ -71,21 +84,38 @@ def translating(failure: Failure) -> Iterator[None]:
         raise translated(failure, error) from error
 
 
-def translated(failure: Failure, error: Exception) -> StorageError:
-    """Return our error for one of this library's: the only map there is."""
+@contextmanager
+def translating_of_upload(failure: Failure) -> Iterator[None]:
+    """Raise our errors for this library's, where it may be that an upload, or a part of it, is not there any more."""
+    try:
+        yield
+    except FAILURES as error:
+        raise translated(failure, error, ObjectNotFound if code_of(error) in _NO_UPLOAD else None) from error
+
+
+def translated(failure: Failure, error: Exception, kind: type[StorageError] | None = None) -> StorageError:
+    """Return our error for one of this library's: the only map there is.
+
+    :param kind: where more is known than the library says.
+    """
     if isinstance(error, exceptions.ClientError):
         told, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = told.get("Code", "")
         passing = status >= _FAULT or status == _TOO_MANY or code in _PASSING
-        kind = StorageUnreachable if passing else _KINDS.get(code, StorageError)
+        kind = kind or (StorageUnreachable if passing else _KINDS.get(code, StorageError))
         reason = f"S3 answered {status} {code}: {told.get('Message', 'nothing else')}"
         return failure(reason, hint=HINTS.get(code, ""), kind=kind)
-    for kinds, kind, hint in _WITHOUT_ANSWER:
+    for kinds, ours, hint in _WITHOUT_ANSWER:
         if isinstance(error, kinds):
-            return failure(error, hint=hint, kind=kind)
+            return failure(error, hint=hint, kind=ours)
     return failure(error)
 
 
 def code_of(error: Exception) -> str:
     """Return S3's own code for an error, empty where there was no answer."""
     return str(error.response["Error"].get("Code", "")) if isinstance(error, exceptions.ClientError) else ""
+
+
+def status_of(error: exceptions.ClientError) -> int:
+    """Return the HTTP status of an error."""
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])

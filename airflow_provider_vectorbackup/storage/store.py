@@ -136,9 +136,10 @@ class Store(Protocol):
     def write(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> str:
         """Write an object of known size from pieces of any size, and return its etag; one that is there is replaced.
 
-        The checksum that the storage makes of it is compared, where it makes one: in its own words, before it stores
-        anything, or by its answer. It can be seen once it is whole, not before. If this raises, also because ``pieces`` did, nothing has changed
-        and no unfinished upload of this call is left, as far as the storage can still be reached.
+        The checksum that the storage makes of it is compared, where it makes one: by the storage, before it stores
+        anything, or here, by its answer. It can be seen once it is whole, not before. If this raises, also because
+        ``pieces`` did, nothing has changed and no unfinished upload of this call is left, as far as the storage can
+        still be reached.
 
         :raises InvalidRequest: the pieces are not ``size_bytes`` together.
         """

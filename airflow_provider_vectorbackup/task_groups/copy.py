@@ -42,7 +42,7 @@ def copy_backup(
         plan = PlanCopyOperator(task_id="plan", backup_id=backup_id, workers=workers, dry_run=dry_run, **places)
         planned: Any = plan.output
         share: dict[str, Any] = {"backup_id": planned["backup_id"], "plan": planned["plan"], **places}
-        move = CopyShareOperator.partial(task_id="move", **share).expand(share=planned["shares"])
+        move = CopyShareOperator.partial(task_id="move", **share).expand(share=planned)
         # Without shares, nothing is to be moved, and the mapped task is skipped.
         finish = FinishCopyOperator(task_id="finish", moved=move.output, trigger_rule="none_failed", **share)
         plan >> move >> finish

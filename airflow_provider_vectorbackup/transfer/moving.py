@@ -152,16 +152,22 @@ class Mover:
         return Moved(progress.objects, progress.moved_bytes - self._skipped_bytes, self._skipped_bytes)
 
     def _require_room(self, objects: Sequence[StoredObject]) -> None:
-        limits = self._target.part_limits
-        largest = max(objects, key=lambda stored: stored.size_bytes, default=None)
-        size = largest.size_bytes if largest else 0
-        needed = self._held_bytes(min(size, limits.part_bytes(size)))
-        if needed > self._settings.buffer_bytes and not self._origin:
+        """Raise if something needs more memory than there is: it would wait for ever."""
+        if self._origin:
+            return
+        needs = ((self._held_bytes(self._at_once(stored.size_bytes)), stored.size_bytes) for stored in objects)
+        needed, size = max(needs, default=(0, 0))
+        if needed > self._settings.buffer_bytes:
             raise InvalidRequest(
                 f"An object of {in_units(size)} goes in parts of {in_units(needed)}, "
                 f"and the buffers have {in_units(self._settings.buffer_bytes)}.",
                 hint="Raise buffer_mib.",
             )
+
+    def _at_once(self, size_bytes: int) -> int:
+        """Return how much of an object is written at once: all, or a part."""
+        limits = self._target.part_limits
+        return size_bytes if size_bytes <= limits.whole_bytes else min(size_bytes, limits.part_bytes(size_bytes))
 
     def _units(self, objects: Sequence[StoredObject], progress: Progress) -> Iterator[_Unit]:
         limits = self._target.part_limits
@@ -209,9 +215,9 @@ class Mover:
                 self._finish(large)
                 progress.add(0, 1)
             progress.add(part.size_bytes if part else 0)
-        except _UploadGone:
+        except _UploadGone as gone:
             if not large.is_continued:
-                raise
+                raise gone.error from gone
             self._begin_anew(large, progress)
 
     def _begin_anew(self, large: _Large, progress: Progress) -> None:
@@ -246,7 +252,7 @@ class Mover:
             except ObjectNotFound as error:
                 if pieces.failed:
                     raise
-                raise _UploadGone from error
+                raise _UploadGone(error) from error
         return self._journal(stored.key).part_done(stored.key, upload, part.number, pieces.sha256, receipt)
 
     def _finish(self, large: _Large) -> None:
@@ -258,7 +264,7 @@ class Mover:
                 lambda: self._target.finish_upload(stored.key, upload.upload_id, stored.size_bytes, receipts)
             )
         except ObjectNotFound as error:
-            raise _UploadGone from error
+            raise _UploadGone(error) from error
         digests = tuple(sha256 for sha256, _ in told)
         part_bytes = upload.part_bytes if len(digests) > 1 else 0
         entry = ManifestEntry(stored.size_bytes, digests, part_bytes, source_etag=stored.etag, etag=etag)
@@ -298,7 +304,11 @@ class Mover:
 
 
 class _UploadGone(Exception):
-    """The store does not know an upload any more."""
+    """The store does not know an upload any more; ``error`` is what it said."""
+
+    def __init__(self, error: ObjectNotFound) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import DeletionFailed, ObjectChanged, StorageError, StorageUnreachable
 from airflow_provider_vectorbackup.storage import s3
 from airflow_provider_vectorbackup.storage.s3 import S3Access, S3Store
-from airflow_provider_vectorbackup.storage.store import PART_BYTES
+from airflow_provider_vectorbackup.storage.store import PartLimits
 from tests.scripted_server import Reply, scripted_server
 from tests.services.fixtures import BUCKET
 from tests.services.object_stores import S3Settings
@@ -79,15 +79,7 @@ class TestDelete:
             store.delete(["a"])
 
 
-@pytest.mark.parametrize(
-    ("size", "part"),
-    [(PART_BYTES + 1, PART_BYTES), (PART_BYTES * 10_000, PART_BYTES), (PART_BYTES * 10_000 + 1, PART_BYTES + 2**20)],
-)
-def test_size_of_parts(size: int, part: int) -> None:
-    assert s3._part_bytes(size, PART_BYTES) == part
-    assert -(-size // part) <= 10_000
-
-
+SMALL_PARTS = PartLimits(5 * 2**20, 5 * 2**20, 10_000, is_buffered=True)
 BEGUN = Reply(200, b"<InitiateMultipartUploadResult><UploadId>u/1+</UploadId></InitiateMultipartUploadResult>")
 PART = Reply(200, b"", {"ETag": '"0"'})
 
@@ -95,8 +87,8 @@ PART = Reply(200, b"", {"ETag": '"0"'})
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have uploads in parts of 5 MiB, the least that servers take."""
-    monkeypatch.setattr(s3, "PART_BYTES", 5 * 2**20)
-    monkeypatch.setattr(s3, "COPY_BYTES", 5 * 2**20)
+    monkeypatch.setattr(S3Store, "part_limits", SMALL_PARTS)
+    monkeypatch.setattr(s3, "COPY_BYTES", SMALL_PARTS.least_bytes)
 
 
 @pytest.mark.usefixtures("small_parts")
