@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from airflow_provider_vectorbackup.actions.leases import LEASE_SECONDS, Hold, Holder, Leases, Release, holding
 from airflow_provider_vectorbackup.backups.copies import Method, OnConflict, choose_method, require_apart
@@ -14,6 +15,7 @@ from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import InvalidRequest, StorageError
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store
 from airflow_provider_vectorbackup.transfer.moving import Settings
+from airflow_provider_vectorbackup.transfer.threads import in_threads
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +78,22 @@ class Ends:
     source_leases: Leases | None = None
     leases: Leases | None = None
 
-    def protect(self, backup_ids: Iterable[str]) -> None:
-        """Hold backups of the source, so that nobody deletes them meanwhile; where nothing may be written, say so.
+    def hold_chain(self, chain: Sequence[str], changed: Collection[str]) -> None:
+        """Hold a chain at both ends: in the target for changes what is ``changed``, all else for reading.
 
-        :raises BackupInUse: somebody changes one of them.
+        :raises BackupInUse: somebody else stands in the way.
         """
+        read = [name for name in chain if name not in changed]
+        holds: list[Callable[[], None]] = [
+            partial(self._protect, chain),
+            partial(self.hold, changed, Hold.CHANGE),
+            partial(self.hold, read, Hold.READ),
+        ]
+        for _ in in_threads(lambda hold: hold(), holds, len(holds)):
+            pass
+
+    def _protect(self, backup_ids: Iterable[str]) -> None:
+        """Hold backups of the source, so that nobody deletes them meanwhile; where nothing may be written, say so."""
         if self.source_leases is None:
             return
         try:

@@ -38,7 +38,7 @@ from airflow_provider_vectorbackup.transfer.progress import in_units
 
 log = logging.getLogger(__name__)
 
-__all__ = ["CopyOrder", "begin", "copy_backup", "ended", "finish", "hold_all", "move", "named", "plan_copy"]
+__all__ = ["CopyOrder", "begin", "copy_backup", "ended", "finish", "move", "named", "plan_copy"]
 
 
 def copy_backup(order: CopyOrder, open_store: OpenStore) -> CopyResult:
@@ -86,16 +86,6 @@ def named(order: CopyOrder, open_store: OpenStore) -> CopyOrder:
         return replace(order, backup_id=find_latest(store, order.source))
 
 
-def hold_all(ends: Ends, chain: Sequence[str], ids: Sequence[str]) -> None:
-    """Hold a chain at both ends: in the target for changes what is copied, else for reading.
-
-    :raises BackupInUse: somebody else stands in the way.
-    """
-    ends.protect(chain)
-    ends.hold(ids, Hold.CHANGE)
-    ends.hold((name for name in chain if name not in ids), Hold.READ)
-
-
 def begin(ends: Ends) -> tuple[list[StoredPlan], CopyResult]:
     """Find out what is to be moved, see to it that it can be, and write it down beside each backup-to-be.
 
@@ -103,9 +93,9 @@ def begin(ends: Ends) -> tuple[list[StoredPlan], CopyResult]:
     """
     order = ends.order
     backups = read_source(ends.source, order.source, order.backup_id)
-    ends.protect(backup.backup_id for backup in backups)
     _tell_source(ends, backups)
-    ends.hold((backup.backup_id for backup in backups), Hold.CHANGE)
+    chain = [backup.backup_id for backup in backups]
+    ends.hold_chain(chain, changed=chain)
     look = TargetLook(ends.source, ends.target, may_write=ends.leases is not None)
     held = {backup.backup_id: look.at(backup) for backup in backups}
     if ends.leases and any(each.standing is not Standing.WHOLE for each in held.values()):

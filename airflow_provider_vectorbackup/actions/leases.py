@@ -21,6 +21,7 @@ from enum import StrEnum
 
 from airflow_provider_vectorbackup.exceptions import BackupInUse, StorageError, StorageUnreachable
 from airflow_provider_vectorbackup.storage.store import Store, StoredObject
+from airflow_provider_vectorbackup.transfer.threads import in_threads
 from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ LEASE_SECONDS = 120.0
 """How long a lease holds after it was last written; three times in that, it is."""
 
 _TOKEN_LENGTH = 16
+_AT_ONCE = 4
 
 
 class Hold(StrEnum):
@@ -80,14 +82,17 @@ class Leases:
         :raises BackupInUse: another holder's lease is in the way.
         :raises StorageError: one can't be written.
         """
-        for backup_id in backup_ids:
-            self._write(backup_id, hold)
-            try:
-                self._require_alone(backup_id, hold)
-            except BackupInUse:
-                self._store.delete([self._holder.key(backup_id)])
-                raise
-            self._held[backup_id] = hold
+        for _ in in_threads(lambda backup_id: self._take(backup_id, hold), backup_ids, _AT_ONCE):
+            pass
+
+    def _take(self, backup_id: str, hold: Hold) -> None:
+        self._write(backup_id, hold)
+        try:
+            self._require_alone(backup_id, hold)
+        except BackupInUse:
+            self._store.delete([self._holder.key(backup_id)])
+            raise
+        self._held[backup_id] = hold
 
     def require_held(self) -> None:
         """Raise if the leases could not be renewed for so long that others don't respect them any more.

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_vectorbackup.actions.copy_ends import CopyOrder, OpenStore, opened
 from airflow_provider_vectorbackup.actions.copy_plan import read_plan
-from airflow_provider_vectorbackup.actions.copying import begin, ended, finish, hold_all, move
+from airflow_provider_vectorbackup.actions.copying import begin, ended, finish, move
 from airflow_provider_vectorbackup.actions.leases import Release
 from airflow_provider_vectorbackup.backups.copies import CopyResult, Method
 from airflow_provider_vectorbackup.transfer.moving import Moved
@@ -41,7 +41,7 @@ def move_shared(order: CopyOrder, open_store: OpenStore, plan: Mapping[str, Any]
     :raises VectorBackupError: as :func:`~airflow_provider_vectorbackup.actions.copying.copy_backup`.
     """
     with opened(order, open_store, keep_seconds=_BETWEEN_TASKS_SECONDS, release=Release.NEVER) as ends:
-        hold_all(ends, plan["chain"], plan["ids"])
+        ends.hold_chain(plan["chain"], changed=plan["ids"])
         moved = move(ends, [read_plan(ends.target, name) for name in plan["ids"]], share, plan["shares"])
     return {"objects": moved.objects, "bytes_moved": moved.bytes_moved, "bytes_skipped": moved.bytes_skipped}
 
@@ -63,7 +63,7 @@ def finish_shared(
     told = list(moved)
     sums = Moved(*(sum(each[key] for each in told) for key in ("objects", "bytes_moved", "bytes_skipped")))
     with opened(order, open_store) as ends:
-        hold_all(ends, plan["chain"], plan["ids"])
+        ends.hold_chain(plan["chain"], changed=plan["ids"])
         plans = [read_plan(ends.target, name) for name in plan["ids"]]
         manifests = finish(ends, plans)
     result = CopyResult(

@@ -137,8 +137,8 @@ class WeaviateCopyBackupOperator(CopyTask):
 class PlanCopyOperator(CopyTask):
     """The first step of :func:`airflow_provider_vectorbackup.task_groups.copy_backup`: find out what is to be moved.
 
-    Returns (XCom) the shares, one number a worker: only over what is returned can a task be mapped. What the other steps
-    need besides is under the XCom keys ``backup_id`` and ``plan``.
+    Returns (XCom) the shares, one number a worker: only over what is returned can a task be mapped. What else the other
+    steps need is under the XCom keys ``backup_id`` and ``plan``.
 
     :param workers: how many workers are to share the copy.
     """
@@ -161,19 +161,19 @@ class PlanCopyOperator(CopyTask):
             workers = _positive("workers", arguments.whole_number("workers", self.workers))
             order = named(given, open_store)
             if arguments.flag("dry_run", self.dry_run):
-                plan = {"shares": 0, "summary": plan_copy(order, open_store).summary()}
+                plan: dict[str, Any] = {"shares": 0, "summary": plan_copy(order, open_store).summary()}
             else:
                 plan = begin_shared(order, open_store, workers) | {"began_at": began_at}
-        for key, value in {"backup_id": order.backup_id, "plan": plan}.items():
-            context["ti"].xcom_push(key, value)
+        context["ti"].xcom_push("backup_id", order.backup_id)
+        context["ti"].xcom_push("plan", plan)
         return list(range(plan["shares"]))
 
 
 class CopyShareOperator(CopyTask):
-    """The second step: move a share of the chunks. Mapped over ``shares``; a try does only what is left of its share.
+    """The second step: move a share of the chunks. Mapped over the shares; a try does only what is left of its share.
 
     :param share: its number.
-    :param plan: what the first step returned as ``plan``.
+    :param plan: the first step's XCom ``plan``.
     """
 
     template_fields: Sequence[str] = (*CopyTask.template_fields, "share", "plan")
@@ -198,7 +198,7 @@ class FinishCopyOperator(CopyTask):
 
     Returns (XCom): as :class:`WeaviateCopyBackupOperator`.
 
-    :param plan: what the first step returned as ``plan``.
+    :param plan: the first step's XCom ``plan``.
     :param moved: what the second ones returned.
     """
 
