@@ -8,6 +8,8 @@ from airflow_provider_vectorbackup.exceptions import InvalidRequest, VectorBacku
 ALL = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, VectorBackupError)]
 RETRYABLE = {
     "ServerNotReady",
+    "BackupInUse",
+    "CopyIncomplete",
     "OperationFailed",
     "OperationLost",
     "OperationInProgress",

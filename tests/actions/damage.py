@@ -185,7 +185,7 @@ class Tree:
     def _whole_manifests(self) -> Iterator[tuple[str, bytes]]:
         for backup_id in self.backups:
             objects = {key.removeprefix(f"{backup_id}/"): self.read(key) for key in self.keys(backup_id)}
-            sums = {key: ManifestEntry(len(c), hashlib.sha256(c).hexdigest()) for key, c in objects.items()}
+            sums = {key: ManifestEntry(len(c), (hashlib.sha256(c).hexdigest(),)) for key, c in objects.items()}
             yield manifest_key(backup_id), Manifest(sums).to_json()
 
     def _path(self, key: str) -> Path:

@@ -223,7 +223,7 @@ class TestManifest:
         assert str(found) == "second/w1/Article/chunk-77 is in the manifest, and not there"
 
     def test_other_sum(self, chain: Tree) -> None:
-        self._write(chain, ManifestEntry(len(chain.read(self.CHUNK)), "0" * 64))
+        self._write(chain, ManifestEntry(len(chain.read(self.CHUNK)), ("0" * 64,)))
         (found,) = chain.verify("second").damage
         assert str(found) == f"{self.CHUNK} has another SHA-256 than in the manifest"
 

@@ -92,6 +92,15 @@ def test_patience_ends_where_nothing_comes(folder: Path) -> None:
     assert store.starts == [0, 200, 200, 200]
 
 
+@given(st.integers(0, len(CONTENT)), st.integers(0, len(CONTENT)), st.lists(st.integers(1, 300), max_size=3))
+def test_a_part_of_it_whatever_breaks(folder: Path, one: int, other: int, lasts: list[int]) -> None:
+    """Parts of a large object are read by several threads, each from its own start to its own end."""
+    start, end = sorted((one, other))
+    store = BreakingStore(folder, lasts)
+    assert b"".join(read_through(store, stored(store), start, end)) == CONTENT[start:end]
+    assert store.starts[0] == start
+
+
 def test_object_without_bytes(folder: Path) -> None:
     assert read(BreakingStore(folder, []), "empty") == b""
 
