@@ -25,7 +25,9 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "operators": _modules("operators.create", "operators.restore", "operators.cancel", "operators.verify", "operators.copy"),
+        "operators": _modules(
+            "operators.create", "operators.restore", "operators.cancel", "operators.verify", "operators.copy"
+        ),
         "sensors": _modules("sensors.weaviate", "sensors.freshness"),
         "hooks": _modules("hooks.weaviate"),
         "triggers": _modules("triggers.weaviate"),

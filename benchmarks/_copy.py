@@ -11,8 +11,6 @@ from airflow_provider_vectorbackup.backups.copies import Method
 from airflow_provider_vectorbackup.backups.locations import Location
 from benchmarks._copy_places import Opener
 
-BUFFER_BYTES = 128 * 2**20
-
 
 def main() -> None:
     """Do what comes as JSON, and print what came of it: the copy's summary, and the seconds that it took."""
@@ -27,7 +25,7 @@ def main() -> None:
         source=source,
         target=target,
         threads=order["threads"],
-        buffer_bytes=BUFFER_BYTES,
+        buffer_bytes=order["buffer_mib"] * 2**20,
         method=Method(order["method"]),
     )
     began = time.perf_counter()

@@ -25,6 +25,9 @@ Side = Literal["ours", "rclone"]
 Method = Literal["streamed", "server_side"]
 
 TRANSFERS = 16
+BUFFER_MIB = 128
+"""The default."""
+
 OFFICIAL = Path(".venv-official")
 """The environment that has the operator, as the Makefile makes it."""
 
@@ -38,6 +41,7 @@ class Row:
     """A backup, and the schemes between which it is copied.
 
     :param bar: on the time of ours over that of the peer.
+    :param buffer_mib: memory of ours for what is on its way.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Row:
     target: str
     bar: float
     method: Method = "streamed"
+    buffer_mib: int = BUFFER_MIB
 
 
 @dataclass
@@ -148,6 +153,7 @@ class Bench:
             "source": str(self.places.source(row.source)),
             "target": str(target),
             "threads": TRANSFERS,
+            "buffer_mib": row.buffer_mib,
             "method": method,
         }
         cost, printed = measured([sys.executable, "-c", _CHILD], order=order)

@@ -79,7 +79,7 @@ def read_plan(target: Store, backup_id: str) -> StoredPlan:
             raise ValueError(fields["version"])  # noqa: TRY301 - one error for all that is wrong with it
         chunks, nodes, finals = (_objects(rows) for rows in (fields["chunks"], fields["nodes"], [fields["final"]]))
         return StoredPlan(backup_id, str(fields["source"]), Method(fields["method"]), chunks, nodes, finals[0])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CopyIncomplete(
             f"The plan of the copy, {key}, is not there or can't be read.",
             hint="Clear the task that planned it.",

@@ -102,7 +102,7 @@ class TargetLook:
         try:
             plan = json.loads(self._target.read(plan_key(backup.backup_id)) or b"{}")
             return bool(plan["descriptor_sha256"] == identity(backup.content))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False
 
     @staticmethod

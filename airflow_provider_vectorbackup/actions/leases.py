@@ -186,7 +186,7 @@ def _told(content: bytes | None) -> tuple[str, str, Hold, float]:
     """Return owner, purpose, hold and seconds of a lease; one that can't be read holds all it can."""
     if content is None:
         return "", "", Hold.READ, 0.0
-    with suppress(ValueError, KeyError, TypeError):
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
         told = json.loads(content)
         return str(told["owner"]), str(told["purpose"]), Hold(told["hold"]), float(told["seconds"])
     return "somebody", "unknown", Hold.CHANGE, LEASE_SECONDS

@@ -78,7 +78,7 @@ class Journal:
         for key, content in zip(keys, in_threads(self._store.read, keys, _READERS), strict=True):
             try:
                 self._take(json.loads(content or b"{}"))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 log.warning("The journal %s can't be read; what only it tells is moved again.", key)
 
     def upload_of(self, key: str, source_etag: str, part_bytes: int) -> OpenUpload | None:
