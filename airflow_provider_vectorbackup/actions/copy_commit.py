@@ -95,12 +95,25 @@ def _require_as_before(source: Store, plan: StoredPlan, done: Mapping[str, Manif
         return
     for stored in plan.chunks:
         entry, earlier = done[stored.key], before.get(stored.key.partition("/")[2])
-        if earlier and earlier.is_comparable(entry) and earlier.parts != entry.parts:
+        if earlier and _has_changed(source, stored, entry, earlier):
             raise BackupDamaged(
                 f"{stored.key} has another SHA-256 than the manifest beside it in the source says.",
                 hint="It changed since it was copied there. Verify it with level 'deep', or copy another backup.",
                 backup_id=plan.backup_id,
             )
+
+
+def _has_changed(source: Store, stored: StoredObject, entry: ManifestEntry, earlier: ManifestEntry) -> bool:
+    """Whether an object that was copied, as ``entry``, is another than the one that its own manifest tells of."""
+    if earlier.is_comparable(entry):
+        return earlier.parts != entry.parts
+    if not earlier.parts or earlier.etag == stored.etag:
+        return False
+    log.info("%s was written anew since it was copied there; comparing its bytes with the manifest.", stored.key)
+    digest = PartedDigest(earlier.part_bytes)
+    for piece in read_through(source, stored):
+        digest.update(piece)
+    return digest.parts() != earlier.parts
 
 
 def _missing(plan: StoredPlan, done: Mapping[str, ManifestEntry], listed: Mapping[str, StoredObject]) -> Iterator[str]:

@@ -147,6 +147,7 @@ def finish(ends: Ends, plans: Sequence[StoredPlan]) -> list[str]:
     """Make each copy a backup, bases first, and return the keys of their manifests."""
     manifests = []
     for plan in plans:
+        ends.watch()
         journal = _journal(ends, plan.backup_id)
         manifests.append(commit(ends.source, ends.target, plan, journal))
         tidy_up(ends.target, plan.backup_id, journal)
