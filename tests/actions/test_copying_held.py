@@ -127,7 +127,11 @@ def test_leases_that_are_lost_end_a_copy(chain: Copying, monkeypatch: pytest.Mon
 
 
 def test_leases_that_are_lost_at_the_end_keep_it_invisible(chain: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mover.Mover, "move", lambda *_: lose_leases(monkeypatch, threading.Event()) or Moved(0, 0, 0))
+    def moved(*_: object) -> Moved:
+        lose_leases(monkeypatch, threading.Event())
+        return Moved(0, 0, 0)
+
+    monkeypatch.setattr(mover.Mover, "move", moved)
     with pytest.raises(StorageUnreachable, match="could not be renewed"):
         chain.copy("second")
     assert chain.backups() == set()
