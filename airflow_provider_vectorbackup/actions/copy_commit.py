@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import islice
 
 from airflow_provider_vectorbackup.actions.copy_plan import StoredPlan
+from airflow_provider_vectorbackup.actions.copy_target import below
 from airflow_provider_vectorbackup.exceptions import (
     BackupDamaged,
     BrokenDescriptor,
@@ -16,7 +17,7 @@ from airflow_provider_vectorbackup.exceptions import (
     TargetOccupied,
 )
 from airflow_provider_vectorbackup.storage.store import Store, StoredObject
-from airflow_provider_vectorbackup.transfer.digests import PartedDigest
+from airflow_provider_vectorbackup.transfer.digests import digest_parts
 from airflow_provider_vectorbackup.transfer.journal import Journal, copy_folder
 from airflow_provider_vectorbackup.transfer.manifest import Manifest, ManifestEntry, manifest_key, parse_manifest
 from airflow_provider_vectorbackup.transfer.reading import read_through
@@ -42,12 +43,10 @@ def commit(source: Store, target: Store, plan: StoredPlan, journal: Journal) -> 
     entries = {stored.key: journal.objects[stored.key] for stored in plan.chunks}
     etags = {key: there.etag for key, there in _listed_now(target, plan)} if plan.nodes else {}
     for stored in plan.descriptors:
-        digest = PartedDigest()
-        digest.update(contents[stored.key])
-        etag = etags.get(stored.key, "")
-        entries[stored.key] = ManifestEntry(stored.size_bytes, digest.parts(), 0, stored.etag, etag)
-    below = {key.partition("/")[2]: entry for key, entry in entries.items()}
-    manifest = Manifest(below, plan.source, plan.method.value).to_json()
+        parts, etag = digest_parts([contents[stored.key]]), etags.get(stored.key, "")
+        entries[stored.key] = ManifestEntry(stored.size_bytes, parts, 0, stored.etag, etag)
+    objects = {below(key): entry for key, entry in entries.items()}
+    manifest = Manifest(objects, plan.source, plan.method.value).to_json()
     target.write(manifest_key(plan.backup_id), [manifest], len(manifest))
     _create(target, plan, plan.final.key, contents[plan.final.key])
     return manifest_key(plan.backup_id)
@@ -94,7 +93,7 @@ def _require_as_before(source: Store, plan: StoredPlan, done: Mapping[str, Manif
         log.warning("What was copied can't be compared with the source's manifest. %s", error.message)
         return
     for stored in plan.chunks:
-        entry, earlier = done[stored.key], before.get(stored.key.partition("/")[2])
+        entry, earlier = done[stored.key], before.get(below(stored.key))
         if earlier and _has_changed(source, stored, entry, earlier):
             raise BackupDamaged(
                 f"{stored.key} has another SHA-256 than the manifest beside it in the source says.",
@@ -110,10 +109,7 @@ def _has_changed(source: Store, stored: StoredObject, entry: ManifestEntry, earl
     if not earlier.parts or earlier.etag == stored.etag:
         return False
     log.info("%s was written anew since it was copied there; comparing its bytes with the manifest.", stored.key)
-    digest = PartedDigest(earlier.part_bytes)
-    for piece in read_through(source, stored):
-        digest.update(piece)
-    return digest.parts() != earlier.parts
+    return digest_parts(read_through(source, stored), earlier.part_bytes) != earlier.parts
 
 
 def _missing(plan: StoredPlan, done: Mapping[str, ManifestEntry], listed: Mapping[str, StoredObject]) -> Iterator[str]:

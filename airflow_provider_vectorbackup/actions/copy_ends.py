@@ -8,18 +8,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from airflow_provider_vectorbackup.actions.evidence import OpenStore
 from airflow_provider_vectorbackup.actions.leases import LEASE_SECONDS, Hold, Holder, Leases, Release, holding
+from airflow_provider_vectorbackup.actions.verify import require_threads
 from airflow_provider_vectorbackup.backups.copies import Method, OnConflict, choose_method, require_apart
 from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import InvalidRequest, StorageError
-from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store
+from airflow_provider_vectorbackup.storage.store import Store
 from airflow_provider_vectorbackup.transfer.moving import Settings
 from airflow_provider_vectorbackup.transfer.threads import in_threads
 
 log = logging.getLogger(__name__)
-
-OpenStore = Callable[[Location], Store]
 
 _PURPOSE = "copy"
 
@@ -51,8 +51,7 @@ class CopyOrder:
         :raises InvalidRequest: the order can't be carried out as it is.
         """
         require_legal_id(self.backup_id)
-        if not 1 <= self.threads <= CONNECTIONS:
-            raise InvalidRequest(f"threads is {self.threads}.", hint=f"Give 1 to {CONNECTIONS}.")
+        require_threads(self.threads)
         if self.bytes_per_second is not None and self.bytes_per_second <= 0:
             raise InvalidRequest(f"The rate is bound to {self.bytes_per_second} bytes a second.", hint="Give more.")
         require_apart(self.backup_id, self.source, self.target)

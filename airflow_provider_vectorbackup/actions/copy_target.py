@@ -14,7 +14,7 @@ from airflow_provider_vectorbackup.actions.copy_source import SourceBackup
 from airflow_provider_vectorbackup.backups.status import OperationKind, Status
 from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, TargetOccupied
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store, StoredObject
-from airflow_provider_vectorbackup.transfer.digests import PartedDigest
+from airflow_provider_vectorbackup.transfer.digests import digest_parts
 from airflow_provider_vectorbackup.transfer.journal import copy_folder
 from airflow_provider_vectorbackup.transfer.manifest import Manifest, ManifestEntry, manifest_key, parse_manifest
 from airflow_provider_vectorbackup.transfer.reading import read_through
@@ -136,14 +136,15 @@ class TargetLook:
         log.info("%s: %d objects are there without proof; comparing their bytes.", backup.backup_id, len(unproven))
         entries = dict(manifest.objects)
 
-        def read_both(stored: StoredObject) -> tuple[str, str]:
-            return _sha256(self._source, stored), _sha256(self._target, listed[stored.key])
+        def read_both(stored: StoredObject) -> tuple[tuple[str, ...], tuple[str, ...]]:
+            there = read_through(self._target, listed[stored.key])
+            return digest_parts(read_through(self._source, stored)), digest_parts(there)
 
         for stored, (here, there) in zip(unproven, in_threads(read_both, unproven, CONNECTIONS), strict=True):
             if here != there:
                 return f"holds other bytes as {stored.key}"
             etag = listed[stored.key].etag
-            entries[_below(stored.key)] = ManifestEntry(stored.size_bytes, (here,), 0, stored.etag, etag)
+            entries[below(stored.key)] = ManifestEntry(stored.size_bytes, here, 0, stored.etag, etag)
         if self._may_write:
             content = Manifest(entries, manifest.source, manifest.method).to_json()
             self._target.write(manifest_key(backup.backup_id), [content], len(content))
@@ -208,7 +209,7 @@ def remaining(
 
 def _is_proven(backup: SourceBackup, stored: StoredObject, there: StoredObject, manifest: Manifest) -> bool:
     """Whether neither side has changed since the manifest was written, or both have the same checksum."""
-    name = _below(stored.key)
+    name = below(stored.key)
     entry = manifest.objects.get(name)
     if entry is None or entry.etag != there.etag or entry.size_bytes != stored.size_bytes:
         return False
@@ -219,12 +220,6 @@ def _is_proven(backup: SourceBackup, stored: StoredObject, there: StoredObject, 
     return bool(is_known and other and other.parts == entry.parts)
 
 
-def _sha256(store: Store, stored: StoredObject) -> str:
-    digest = PartedDigest()
-    for piece in read_through(store, stored):
-        digest.update(piece)
-    return digest.parts()[0]
-
-
-def _below(key: str) -> str:
+def below(key: str) -> str:
+    """Return a key as a manifest has it: without the backup's id."""
     return key.partition("/")[2]

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from airflow_provider_vectorbackup.actions.copy_commit import commit, tidy_up
-from airflow_provider_vectorbackup.actions.copy_ends import CopyOrder, Ends, OpenStore, opened
+from airflow_provider_vectorbackup.actions.copy_ends import CopyOrder, Ends, opened
 from airflow_provider_vectorbackup.actions.copy_plan import StoredPlan, write_plan
 from airflow_provider_vectorbackup.actions.copy_source import SourceBackup, read_source
 from airflow_provider_vectorbackup.actions.copy_target import (
@@ -25,6 +25,7 @@ from airflow_provider_vectorbackup.actions.copy_target import (
     remaining,
     require_replaceable,
 )
+from airflow_provider_vectorbackup.actions.evidence import OpenStore
 from airflow_provider_vectorbackup.actions.freshness import find_latest
 from airflow_provider_vectorbackup.actions.leases import Hold
 from airflow_provider_vectorbackup.actions.probing import probe

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from airflow_provider_vectorbackup.actions.copy_ends import CopyOrder, OpenStore, opened
+from airflow_provider_vectorbackup.actions.copy_ends import CopyOrder, opened
 from airflow_provider_vectorbackup.actions.copy_plan import read_plan
 from airflow_provider_vectorbackup.actions.copying import begin, ended, finish, move
+from airflow_provider_vectorbackup.actions.evidence import OpenStore
 from airflow_provider_vectorbackup.actions.leases import Release
 from airflow_provider_vectorbackup.backups.copies import CopyResult, Method
 from airflow_provider_vectorbackup.transfer.moving import Moved

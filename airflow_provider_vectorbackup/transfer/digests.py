@@ -8,7 +8,7 @@ order, and by several processes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -16,6 +16,17 @@ def joined(parts: Sequence[str]) -> str:
     if len(parts) == 1:
         return parts[0]
     return f"{hashlib.sha256(b''.join(map(bytes.fromhex, parts))).hexdigest()}-{len(parts)}"
+
+
+def digest_parts(pieces: Iterable[bytes], part_bytes: int = 0) -> tuple[str, ...]:
+    """Return the SHA-256 of each part of what these pieces are together.
+
+    :param part_bytes: the size of the parts but the last; 0 for one part.
+    """
+    digest = PartedDigest(part_bytes)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.parts()
 
 
 class PartedDigest:
