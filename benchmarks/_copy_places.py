@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from airflow_provider_vectorbackup.backups.locations import Location
@@ -22,6 +23,14 @@ _READER, _WRITER = "R", "W"
 
 _S3_REMOTES = (f"{_READER}S3", f"{_WRITER}S3")
 _GCS_REMOTE = f"{_WRITER}GS"
+
+
+_MODULES = {"s3": "s3", "gs": "gcs", "file": "filesystem"}
+
+
+def import_store(location: Location) -> None:
+    """Load the module of a location's store, with the libraries that it needs."""
+    import_module(f"airflow_provider_vectorbackup.storage.{_MODULES[location.scheme]}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,16 +27,17 @@ log = logging.getLogger(__name__)
 _SHOWN = 10
 
 
-def commit(source: Store, target: Store, plan: StoredPlan, journal: Journal) -> str:
+def commit(source: Store, target: Store, plan: StoredPlan, listed: Mapping[str, StoredObject], journal: Journal) -> str:
     """Make a copy whose chunks are all in the target a backup; return the key of its manifest.
 
+    :param listed: by key, what lies there in the backup's folder.
     :param journal: all that any worker put down.
     :raises CopyIncomplete: a chunk is not there as it was written.
     :raises TargetOccupied: somebody else wrote descriptors there meanwhile.
     """
-    listed = {stored.key: stored for stored in target.list_objects(f"{plan.backup_id}/")}
     _require_all(plan, journal.objects, listed)
-    _require_as_before(source, plan, journal.objects)
+    if plan.is_of_copy:
+        _require_as_before(source, plan, journal.objects)
     contents = {stored.key: _content(source, stored) for stored in plan.descriptors}
     for stored in plan.nodes:
         _create(target, plan, stored.key, contents[stored.key])
@@ -58,9 +59,10 @@ def tidy_up(target: Store, backup_id: str, journal: Journal) -> None:
     What can't be deleted is told in the log: the copy is whole without it.
     """
     try:
-        uploads = {(upload.key, upload.upload_id): upload for upload in journal.all_uploads()}
+        uploads = {(upload.key, upload.upload_id): upload for upload in journal.left_uploads()}
         listed = target.list_unfinished_uploads(f"{backup_id}/")
-        for upload in [*uploads.values(), *(u for u in listed if (u.key, u.upload_id) not in uploads)]:
+        uploads |= {(upload.key, upload.upload_id): upload for upload in listed}
+        for upload in uploads.values():
             with suppress(StorageError):
                 target.abort(upload)
         target.delete(stored.key for stored in list(target.list_objects(copy_folder(backup_id))))

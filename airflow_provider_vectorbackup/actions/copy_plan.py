@@ -24,6 +24,7 @@ class StoredPlan:
 
     :param source: URI of the backup.
     :param final: the descriptor by which Weaviate sees the backup.
+    :param is_of_copy: whether the source has a manifest, by which it was copied there.
     """
 
     backup_id: str
@@ -32,6 +33,7 @@ class StoredPlan:
     chunks: tuple[StoredObject, ...]
     nodes: tuple[StoredObject, ...]
     final: StoredObject
+    is_of_copy: bool
 
     @property
     def descriptors(self) -> tuple[StoredObject, ...]:
@@ -46,7 +48,8 @@ class StoredPlan:
     @classmethod
     def of(cls, backup: SourceBackup, source: str, method: Method) -> StoredPlan:
         """Return the plan for a backup."""
-        return cls(backup.backup_id, source, method, backup.chunks, backup.nodes, backup.final)
+        is_of_copy = backup.manifest is not None
+        return cls(backup.backup_id, source, method, backup.chunks, backup.nodes, backup.final, is_of_copy)
 
 
 def write_plan(target: Store, plan: StoredPlan, content: bytes) -> None:
@@ -62,6 +65,7 @@ def write_plan(target: Store, plan: StoredPlan, content: bytes) -> None:
         "chunks": _rows(plan.chunks),
         "nodes": _rows(plan.nodes),
         "final": _rows([plan.final])[0],
+        "is_of_copy": plan.is_of_copy,
     }
     stored = json.dumps(fields, separators=(",", ":")).encode()
     target.write(plan_key(plan.backup_id), [stored], len(stored))
@@ -78,7 +82,8 @@ def read_plan(target: Store, backup_id: str) -> StoredPlan:
         if fields["version"] != _VERSION:
             raise ValueError(fields["version"])  # noqa: TRY301 - one error for all that is wrong with it
         chunks, nodes, finals = (_objects(rows) for rows in (fields["chunks"], fields["nodes"], [fields["final"]]))
-        return StoredPlan(backup_id, str(fields["source"]), Method(fields["method"]), chunks, nodes, finals[0])
+        source, method, is_of_copy = str(fields["source"]), Method(fields["method"]), bool(fields["is_of_copy"])
+        return StoredPlan(backup_id, source, method, chunks, nodes, finals[0], is_of_copy)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CopyIncomplete(
             f"The plan of the copy, {key}, is not there or can't be read.",

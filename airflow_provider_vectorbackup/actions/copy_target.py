@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,6 +64,14 @@ def plan_key(backup_id: str) -> str:
     return f"{copy_folder(backup_id)}plan.json"
 
 
+def listed_in(store: Store, backup_id: str) -> dict[str, StoredObject]:
+    """Return by key what lies in a backup's folder, in the order of the keys.
+
+    :raises StorageError: it can't be listed.
+    """
+    return {stored.key: stored for stored in store.list_objects(f"{backup_id}/")}
+
+
 def identity(content: bytes) -> str:
     """Return what tells a backup from others of its id: its descriptor has its start, to the nanosecond."""
     return hashlib.sha256(content).hexdigest()
@@ -86,7 +94,7 @@ class TargetLook:
 
         :raises StorageError: it can't be read.
         """
-        listed = {stored.key: stored for stored in self._target.list_objects(f"{backup.backup_id}/")}
+        listed = listed_in(self._target, backup.backup_id)
         if backup.final.key in listed:
             reason = self._difference(backup, listed)
             return Held(Standing.OTHER if reason else Standing.WHOLE, listed, reason)
@@ -160,29 +168,29 @@ class TargetLook:
             return Manifest({})
 
 
-def require_replaceable(target: Store, backup_id: str, replaced: Iterable[str]) -> None:
-    """Raise if what the target holds under an id must not be deleted.
+def require_replaceable(target: Store, backup_ids: Sequence[str]) -> None:
+    """Raise if what the target holds under ids that are replaced together must not be deleted.
 
-    :param replaced: ids that are replaced together.
-    :raises TargetOccupied: another backup builds on it, or it is being restored.
+    :raises TargetOccupied: another backup builds on one, or one is being restored.
     :raises StorageError: that can't be told.
     """
-    key = global_key(OperationKind.RESTORE, backup_id)
-    content = target.read(key)
-    if content is not None and parse_state(key, content).status not in _ENDED:
-        raise TargetOccupied(
-            f"{backup_id} in the target may be being restored just now: {key} says {parse_state(key, content).status}.",
-            hint="Wait for its end; if that restore is dead, delete this object.",
-            backup_id=backup_id,
-        )
-    kept = set(replaced)
-    users = [e.backup_id for e in read_catalogue(target).entries if backup_id in e.chain and e.backup_id not in kept]
-    if users:
-        raise TargetOccupied(
-            f"{backup_id} in the target can't be replaced: {', '.join(users[:5])} build on it.",
-            hint="Copy to another prefix.",
-            backup_id=backup_id,
-        )
+    for backup_id in backup_ids:
+        key = global_key(OperationKind.RESTORE, backup_id)
+        content = target.read(key)
+        if content is not None and (status := parse_state(key, content).status) not in _ENDED:
+            raise TargetOccupied(
+                f"{backup_id} in the target may be being restored just now: {key} says {status}.",
+                hint="Wait for its end; if that restore is dead, delete this object.",
+                backup_id=backup_id,
+            )
+    others = [entry for entry in read_catalogue(target).entries if entry.backup_id not in backup_ids]
+    for backup_id in backup_ids:
+        if users := [entry.backup_id for entry in others if backup_id in entry.chain]:
+            raise TargetOccupied(
+                f"{backup_id} in the target can't be replaced: {', '.join(users[:5])} build on it.",
+                hint="Copy to another prefix.",
+                backup_id=backup_id,
+            )
 
 
 def clear(target: Store, backup: SourceBackup, listed: Mapping[str, StoredObject]) -> None:

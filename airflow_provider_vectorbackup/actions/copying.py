@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from airflow_provider_vectorbackup.actions.copy_commit import commit, tidy_up
@@ -22,12 +22,14 @@ from airflow_provider_vectorbackup.actions.copy_target import (
     Standing,
     TargetLook,
     clear,
+    listed_in,
     remaining,
     require_replaceable,
 )
 from airflow_provider_vectorbackup.actions.evidence import OpenStore
 from airflow_provider_vectorbackup.actions.freshness import find_latest
 from airflow_provider_vectorbackup.actions.leases import Hold
+from airflow_provider_vectorbackup.actions.memory import Memory
 from airflow_provider_vectorbackup.actions.probing import probe
 from airflow_provider_vectorbackup.backups.bases import LATEST
 from airflow_provider_vectorbackup.backups.copies import CopyResult, Method, OnConflict, balanced_shares
@@ -38,6 +40,9 @@ from airflow_provider_vectorbackup.transfer.moving import Moved, Mover
 from airflow_provider_vectorbackup.transfer.progress import in_units
 
 log = logging.getLogger(__name__)
+
+_LATEST_WAS = "latest_was"
+"""Where it is remembered."""
 
 __all__ = ["CopyOrder", "begin", "copy_backup", "ended", "finish", "move", "named", "plan_copy"]
 
@@ -56,8 +61,8 @@ def copy_backup(order: CopyOrder, open_store: OpenStore) -> CopyResult:
     began = time.monotonic()
     with opened(order, open_store) as ends:
         plans, result = begin(ends)
-        moved = move(ends, plans)
-        manifests = finish(ends, plans)
+        moved, journals = move(ends, plans)
+        manifests = finish(ends, plans, journals)
     return ended(result, plans, moved, manifests, time.monotonic() - began)
 
 
@@ -76,15 +81,21 @@ def plan_copy(order: CopyOrder, open_store: OpenStore) -> CopyResult:
     )
 
 
-def named(order: CopyOrder, open_store: OpenStore) -> CopyOrder:
-    """Return the order with the backup's own id in place of ``latest``.
+@contextmanager
+def named(order: CopyOrder, open_store: OpenStore, memory: Memory) -> Iterator[CopyOrder]:
+    """Yield the order with the backup's own id in place of ``latest``: the same in each try, until one ends well.
 
     :raises PreflightFailed: there is no backup that says SUCCESS.
     """
     if order.backup_id != LATEST:
-        return order
-    with closing(open_store(order.source)) as store:
-        return replace(order, backup_id=find_latest(store, order.source))
+        yield order
+        return
+    if not (backup_id := memory.get(_LATEST_WAS)):
+        with closing(open_store(order.source)) as store:
+            backup_id = find_latest(store, order.source)
+        memory.set(_LATEST_WAS, backup_id)
+    yield replace(order, backup_id=backup_id)
+    memory.delete(_LATEST_WAS)
 
 
 def begin(ends: Ends) -> tuple[list[StoredPlan], CopyResult]:
@@ -120,13 +131,16 @@ def begin(ends: Ends) -> tuple[list[StoredPlan], CopyResult]:
     )
 
 
-def move(ends: Ends, plans: Sequence[StoredPlan], share: int = 0, shares: int = 1) -> Moved:
-    """Move the chunks of a share of the plans: those that are not in the target yet."""
+def move(ends: Ends, plans: Sequence[StoredPlan], share: int = 0, shares: int = 1) -> tuple[Moved, dict[str, Journal]]:
+    """Move the chunks of a share of the plans: those that are not in the target yet.
+
+    Returns what was moved, and by backup id the journals: of this share, and of what others wrote down before it began.
+    """
     journals, left, skipped = dict[str, Journal](), list[StoredObject](), 0
     mine = _share_of(plans, share, shares)
     for plan in plans:
-        journals[plan.backup_id] = journal = _journal(ends, plan.backup_id)
-        listed = {stored.key: stored for stored in ends.target.list_objects(f"{plan.backup_id}/")}
+        listed = listed_in(ends.target, plan.backup_id)
+        journals[plan.backup_id] = journal = _journal(ends, plan.backup_id, listed)
         own = [stored for stored in plan.chunks if stored.key in mine]
         needed = list(remaining(own, journal.objects, listed))
         left += needed
@@ -141,24 +155,28 @@ def move(ends: Ends, plans: Sequence[StoredPlan], share: int = 0, shares: int = 
         watch=ends.watch,
     )
     moved = mover.move(left)
-    return replace(moved, bytes_skipped=moved.bytes_skipped + skipped)
+    return replace(moved, bytes_skipped=moved.bytes_skipped + skipped), journals
 
 
-def finish(ends: Ends, plans: Sequence[StoredPlan]) -> list[str]:
-    """Make each copy a backup, bases first, and return the keys of their manifests."""
+def finish(ends: Ends, plans: Sequence[StoredPlan], journals: Mapping[str, Journal]) -> list[str]:
+    """Make each copy a backup, bases first, and return the keys of their manifests.
+
+    :param journals: by backup id, where one process has moved it all; the others are read.
+    """
     manifests = []
     for plan in plans:
         ends.watch()
-        journal = _journal(ends, plan.backup_id)
-        manifests.append(commit(ends.source, ends.target, plan, journal))
+        listed = listed_in(ends.target, plan.backup_id)
+        journal = journals.get(plan.backup_id) or _journal(ends, plan.backup_id, listed)
+        manifests.append(commit(ends.source, ends.target, plan, listed, journal))
         tidy_up(ends.target, plan.backup_id, journal)
         log.info("%s is copied: %s", plan.backup_id, ends.order.target.uri_of(plan.backup_id))
     return manifests
 
 
-def _journal(ends: Ends, backup_id: str) -> Journal:
+def _journal(ends: Ends, backup_id: str, listed: Iterable[str]) -> Journal:
     journal = Journal(ends.target, backup_id)
-    journal.load()
+    journal.load(listed)
     return journal
 
 
@@ -187,8 +205,7 @@ def _settle_conflicts(ends: Ends, backups: Sequence[SourceBackup], held: dict[st
             backup_id=first.backup_id,
         )
     present = [b for b in backups[backups.index(occupied[0]) :] if held[b.backup_id].standing is not Standing.ABSENT]
-    for backup in reversed(present):
-        require_replaceable(ends.target, backup.backup_id, {each.backup_id for each in present})
+    require_replaceable(ends.target, [backup.backup_id for backup in present])
     for backup in reversed(present):
         log.warning("%s is replaced: %s", backup.backup_id, held[backup.backup_id].reason or "what it builds on is")
         if ends.leases:
@@ -200,7 +217,7 @@ def _planned(ends: Ends, backup: SourceBackup, held: Held) -> StoredPlan | None:
     """Write the plan for a backup; None for one that is there."""
     if held.standing is Standing.WHOLE:
         if ends.leases and not held.is_tidy:
-            tidy_up(ends.target, backup.backup_id, _journal(ends, backup.backup_id))
+            tidy_up(ends.target, backup.backup_id, _journal(ends, backup.backup_id, held.listed))
         return None
     plan = StoredPlan.of(backup, ends.order.source.uri_of(backup.backup_id), ends.method)
     if ends.leases:

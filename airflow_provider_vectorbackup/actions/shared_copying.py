@@ -43,7 +43,7 @@ def move_shared(order: CopyOrder, open_store: OpenStore, plan: Mapping[str, Any]
     """
     with opened(order, open_store, keep_seconds=_BETWEEN_TASKS_SECONDS, release=Release.NEVER) as ends:
         ends.hold_chain(plan["chain"], changed=plan["ids"])
-        moved = move(ends, [read_plan(ends.target, name) for name in plan["ids"]], share, plan["shares"])
+        moved, _ = move(ends, [read_plan(ends.target, name) for name in plan["ids"]], share, plan["shares"])
     return {"objects": moved.objects, "bytes_moved": moved.bytes_moved, "bytes_skipped": moved.bytes_skipped}
 
 
@@ -66,7 +66,7 @@ def finish_shared(
     with opened(order, open_store) as ends:
         ends.hold_chain(plan["chain"], changed=plan["ids"])
         plans = [read_plan(ends.target, name) for name in plan["ids"]]
-        manifests = finish(ends, plans)
+        manifests = finish(ends, plans, {})
     result = CopyResult(
         order.backup_id,
         order.source.uri_of(order.backup_id),

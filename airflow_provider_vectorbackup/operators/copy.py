@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow_provider_vectorbackup.backups.bases import LATEST
 from airflow_provider_vectorbackup.backups.copies import Method, OnConflict
 from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.compat import memory_of
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
 from airflow_provider_vectorbackup.operators import arguments
 from airflow_provider_vectorbackup.operators.errors import airflow_errors
@@ -129,9 +130,9 @@ class WeaviateCopyBackupOperator(CopyTask):
         from airflow_provider_vectorbackup.actions.copying import copy_backup, named, plan_copy
         from airflow_provider_vectorbackup.hooks.storage import open_store
 
-        with self.copying(context) as order:
+        with self.copying(context) as given, named(given, open_store, memory_of(context)) as order:
             run = plan_copy if arguments.flag("dry_run", self.dry_run) else copy_backup
-            return run(named(order, open_store), open_store).summary()
+            return run(order, open_store).summary()
 
 
 class PlanCopyOperator(CopyTask):
@@ -157,9 +158,8 @@ class PlanCopyOperator(CopyTask):
         from airflow_provider_vectorbackup.hooks.storage import open_store
 
         began_at = time.time()
-        with self.copying(context) as given:
+        with self.copying(context) as given, named(given, open_store, memory_of(context)) as order:
             workers = _positive("workers", arguments.whole_number("workers", self.workers))
-            order = named(given, open_store)
             if arguments.flag("dry_run", self.dry_run):
                 plan: dict[str, Any] = {"shares": 0, "summary": plan_copy(order, open_store).summary()}
             else:

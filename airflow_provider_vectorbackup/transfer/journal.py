@@ -66,14 +66,15 @@ class Journal:
         self._lock = threading.Lock()
         self._new_objects: dict[str, None] = {}
         self._new_parts: dict[str, dict[int, None]] = {}
-        self._seen: dict[tuple[str, str], None] = {}
+        self._begun: dict[tuple[str, str], None] = {}
 
-    def load(self) -> None:
+    def load(self, listed: Iterable[str]) -> None:
         """Read what others wrote down, earlier tries included: of two that tell of one object, the later counts.
 
+        :param listed: what lies in the backup's folder, in the order of their keys.
         :raises StorageError: it can't be read.
         """
-        keys = [stored.key for stored in self._store.list_objects(self._prefix)]
+        keys = [key for key in listed if key.startswith(self._prefix)]
         self._generation = 1 + max(map(self._generation_of, keys), default=-1)
         for key, content in zip(keys, in_threads(self._store.read, keys, _READERS), strict=True):
             try:
@@ -92,7 +93,7 @@ class Journal:
         with self._lock:
             self.uploads[key] = upload
             self._new_parts[key] = {}
-            self._seen[key, upload.upload_id] = None
+            self._begun[key, upload.upload_id] = None
 
     def forget(self, key: str) -> None:
         """Put down that an upload is gone."""
@@ -111,9 +112,8 @@ class Journal:
     def done(self, key: str, entry: ManifestEntry) -> None:
         """Put down an object that is whole."""
         with self._lock:
-            self.objects[key] = entry
+            self._end(key, entry)
             self._new_objects[key] = None
-            self.uploads.pop(key, None)
             self._new_parts.pop(key, None)
 
     def write_down(self) -> None:
@@ -142,9 +142,9 @@ class Journal:
             for key in parts.keys() & self.uploads.keys():
                 self._new_parts[key] = dict.fromkeys((*parts[key], *self._new_parts.get(key, ())))
 
-    def all_uploads(self) -> list[UnfinishedUpload]:
-        """Return the uploads that were ever begun, as far as they are known; some have ended."""
-        return [UnfinishedUpload(key, upload_id) for key, upload_id in self._seen]
+    def left_uploads(self) -> list[UnfinishedUpload]:
+        """Return the uploads that were begun and became no object, as far as they are known; some may be gone."""
+        return [UnfinishedUpload(key, upload_id) for key, upload_id in self._begun]
 
     def _next_key(self) -> str:
         """Return where the next file lies: behind all that were there when this journal was loaded."""
@@ -159,9 +159,13 @@ class Journal:
             upload = self.uploads.get(key)
             if upload is None or upload.upload_id != value["id"]:
                 upload = self.uploads[key] = OpenUpload(value["id"], value["source_etag"], value["part_size"])
-            self._seen[key, upload.upload_id] = None
+            self._begun[key, upload.upload_id] = None
             upload.parts |= {int(number): (sha256, receipt) for number, (sha256, receipt) in value["parts"].items()}
             self.objects.pop(key, None)  # it was begun anew after it had been whole
         for key, value in told.get("objects", {}).items():
-            self.objects[key] = ManifestEntry.of(value)
-            self.uploads.pop(key, None)
+            self._end(key, ManifestEntry.of(value))
+
+    def _end(self, key: str, entry: ManifestEntry) -> None:
+        self.objects[key] = entry
+        if upload := self.uploads.pop(key, None):
+            self._begun.pop((key, upload.upload_id), None)

@@ -68,15 +68,13 @@ class Moved:
 class _Large:
     """An object that goes in parts.
 
-    :ivar is_continued: whether somebody else began it: it may be gone.
     :ivar there_bytes: of the parts that it had already.
-    :ivar is_lost: it was gone.
+    :ivar is_lost: somebody, or a rule of the bucket, has aborted it.
     """
 
     stored: StoredObject
     upload: OpenUpload
     parts: list[Part]
-    is_continued: bool
     there_bytes: int = 0
     is_lost: bool = False
 
@@ -123,6 +121,7 @@ class Mover:
         self._flow = Flow(limit, Budget(settings.buffer_bytes), self._stop)
         self._go_on_at = 0.0
         self._lost: list[StoredObject] = []
+        self._begun_anew = set[str]()
         self._skipped_bytes = 0
         self._counting = threading.Lock()
 
@@ -191,14 +190,13 @@ class Mover:
         part_bytes = self._target.part_limits.part_bytes(size)
         journal = self._journal(key)
         upload = journal.upload_of(key, stored.etag, part_bytes)
-        is_continued = upload is not None
         if upload is None:
             upload_id = self._again(lambda: self._target.begin_upload(key, size, self._scratch_of(key)))
             upload = OpenUpload(upload_id, stored.etag, part_bytes)
             journal.begun(key, upload)
         starts = range(0, size, part_bytes)
         parts = [Part(number, start, min(part_bytes, size - start)) for number, start in enumerate(starts, 1)]
-        return _Large(stored, upload, parts, is_continued)
+        return _Large(stored, upload, parts)
 
     def _do(self, unit: _Unit, progress: Progress) -> None:
         if unit.large is None:
@@ -216,18 +214,21 @@ class Mover:
                 progress.add(0, 1)
             progress.add(part.size_bytes if part else 0)
         except _UploadGone as gone:
-            if not large.is_continued:
-                raise gone.error from gone
-            self._begin_anew(large, progress)
+            self._begin_anew(large, progress, gone)
 
-    def _begin_anew(self, large: _Large, progress: Progress) -> None:
+    def _begin_anew(self, large: _Large, progress: Progress, gone: _UploadGone) -> None:
+        """Have an object be moved from its begin, but only once: who aborts uploads may go on to."""
+        key = large.stored.key
         with self._counting:
             if large.is_lost:
                 return
             large.is_lost = True
-        log.warning("The upload to %s that was begun earlier is gone; it begins anew.", large.stored.key)
+            if key in self._begun_anew:
+                raise gone.error from gone
+            self._begun_anew.add(key)
+        log.warning("The upload to %s is gone; it begins anew.", key)
         self._skip(-large.there_bytes, progress)
-        self._journal(large.stored.key).forget(large.stored.key)
+        self._journal(key).forget(key)
         self._lost.append(large.stored)
 
     def _skip(self, size_bytes: int, progress: Progress) -> None:

@@ -37,7 +37,8 @@ class Progress:
     def in_words(self) -> str:
         """Return one line for a log."""
         rate = self.moved_bytes / max(self.seconds, 0.001)
-        left = f"{(self._all_bytes - self.moved_bytes) / rate:.0f} s" if rate else "unknown"
+        # What had to begin anew was moved twice.
+        left = f"{max(self._all_bytes - self.moved_bytes, 0) / rate:.0f} s" if rate else "unknown"
         return (
             f"{self.objects:,} of {self._all_objects:,} objects, {in_units(self.moved_bytes)} of "
             f"{in_units(self._all_bytes)}, {in_units(rate)}/s, remaining time {left}"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_vectorbackup.actions.copying import named
+from airflow_provider_vectorbackup.actions.memory import NoMemory
 from airflow_provider_vectorbackup.actions.verify import verify_backup
 from airflow_provider_vectorbackup.backups.bases import LATEST
 from airflow_provider_vectorbackup.backups.copies import Method
@@ -165,12 +166,16 @@ def test_dry_run_writes_nothing_and_tells_the_bytes(chain: Copying, caplog: pyte
 
 def test_latest(copying: Copying) -> None:
     date(copying, "second", "first")
-    assert named(copying.order(LATEST), copying.open).backup_id == "first"
-    assert named(copying.order("second"), copying.open).backup_id == "second"
+    for given, found in ((LATEST, "first"), ("second", "second")):
+        with named(copying.order(given), copying.open, NoMemory()) as order:
+            assert order.backup_id == found
     shutil.rmtree(copying.source.root)
     copying.source.root.mkdir()
-    with pytest.raises(PreflightFailed, match="There is no finished backup"):
-        named(copying.order(LATEST), copying.open)
+    with (
+        pytest.raises(PreflightFailed, match="There is no finished backup"),
+        named(copying.order(LATEST), copying.open, NoMemory()),
+    ):
+        pytest.fail("nothing was found")
 
 
 class TestSourceThatIsNotWhole:

@@ -300,15 +300,19 @@ def refusing_proxy(target: S3Settings, refuses: Callable[[str, str], bool]) -> I
 
 
 def noted_bytes(location: str, backup: BigBackup, part_bytes: int) -> int:
-    """Return of how many bytes the journal of a copy says that they are there, in objects and in parts."""
+    """Return of how many bytes the journal of a copy says that they are there, in objects and in parts.
+
+    Parts of an object that was put together after the last note don't count: nobody can go on with them.
+    """
     whole, parts = dict[str, int](), dict[str, set[str]]()
     with opened(location) as store:
+        there = {stored.key for stored in store.list_objects(f"{backup.backup_id}/")}
         for stored in list(store.list_objects(f"{backup.own}copy/journal-")):
             told = json.loads(store.read(stored.key) or b"{}")
             whole |= {key: entry["size"] for key, entry in told["objects"].items()}
             for key, upload in told["uploads"].items():
                 parts.setdefault(key, set()).update(upload["parts"])
-    large = {key: len(backup.objects[key]) for key in parts.keys() - whole.keys()}
+    large = {key: len(backup.objects[key]) for key in parts.keys() - whole.keys() - there}
     in_parts = (min(part_bytes, large[key] - part_bytes * (int(n) - 1)) for key in large for n in parts[key])
     return sum(whole.values()) + sum(in_parts)
 

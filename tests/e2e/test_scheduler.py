@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -15,6 +16,7 @@ from tests.e2e.conftest import PREFIX, Lab
 from tests.services import dataset
 from tests.services.airflow import Airflow, airflow_standalone
 from tests.services.fixtures import BUCKET
+from tests.services.process import wait_until
 
 DAG = "vectorbackup_backup_and_restore"
 NIGHTLY = "vectorbackup_scheduled_backup"
@@ -116,7 +118,17 @@ def test_alert_when_backups_are_too_old(airflow: Airflow) -> None:
 
 
 def newest(airflow: Airflow) -> str:
-    """Return the id of the last backup that the scheduled Dag made: of Barley."""
-    runs = airflow.api.call("GET", f"/dags/{NIGHTLY}/dagRuns", order_by="-start_date")["dag_runs"]
-    task = airflow.api.task_instances(NIGHTLY, runs[0]["dag_run_id"])[0]["task_id"]
-    return str(airflow.api.xcom(NIGHTLY, runs[0]["dag_run_id"], task)["backup_id"])
+    """Return the id of the last backup of the scheduled Dag: it makes one by its schedule too, one after the other."""
+
+    def runs() -> list[dict[str, Any]]:
+        return list(airflow.api.call("GET", f"/dags/{NIGHTLY}/dagRuns", order_by="-start_date")["dag_runs"])
+
+    def are_over() -> bool:
+        found = runs()
+        kinds = {run["run_type"] for run in found}
+        return kinds == {"manual", "scheduled"} and all(run["state"] == "success" for run in found)
+
+    wait_until(are_over, 240, f"the runs of {NIGHTLY}", 1.0)
+    run_id = runs()[0]["dag_run_id"]
+    task = airflow.api.task_instances(NIGHTLY, run_id)[0]["task_id"]
+    return str(airflow.api.xcom(NIGHTLY, run_id, task)["backup_id"])

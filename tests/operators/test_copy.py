@@ -67,6 +67,18 @@ def test_latest_is_what_is_copied_if_nothing_is_said(copying: Copying, run: Task
         assert copy(copying, dry_run=True, **fields).execute(run.context)["backup_id"] == "fourth"
 
 
+def test_retry_copies_what_was_the_latest(copying: Copying, run: TaskRun) -> None:
+    """Else the copy that was begun would stay half for ever."""
+    date(copying, "fourth", "third", "second", "full")
+    copying.target.before = Faults(lambda: StorageError("AccessDenied."), is_chunk)
+    with pytest.raises(AirflowException, match="AccessDenied"):
+        copy(copying).execute(run.context)
+    copying.target.before = lambda _: None
+    date(copying, "fourth", "third", "full", "second")
+    assert copy(copying).execute(run.context)["backup_id"] == "full"
+    assert copy(copying).execute(run.context)["backup_id"] == "second"
+
+
 def test_dry_run(copying: Copying, run: TaskRun) -> None:
     result = copy(copying, backup_id="full", dry_run="True").execute(run.context)
     assert (result["dry_run"], result["copied"]) == (True, ["full"])

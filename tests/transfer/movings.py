@@ -29,7 +29,7 @@ class Moving:
 
     def journal(self) -> Journal:
         journal = Journal(self.target, "x1")
-        journal.load()
+        journal.load(self.target.stored())
         return journal
 
     def make(

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> ActingStore:
 
 def loaded(store: ActingStore) -> Journal:
     journal = Journal(store, "x1")
-    journal.load()
+    journal.load(store.stored())
     return journal
 
 
@@ -176,7 +176,7 @@ class TestUploads:
         journal = loaded(store)
         journal.begun(A, upload())
         journal.write_down()
-        assert loaded(store).all_uploads() == [UnfinishedUpload(A, "u1")]
+        assert loaded(store).left_uploads() == [UnfinishedUpload(A, "u1")]
 
     def test_whole_object_has_no_open_upload(self, store: ActingStore) -> None:
         journal, open_upload = loaded(store), upload()
@@ -187,7 +187,7 @@ class TestUploads:
         journal.write_down()
         for found in (journal, loaded(store)):
             assert (found.objects, found.uploads) == ({A: ONE}, {})
-            assert found.all_uploads() == [UnfinishedUpload(A, "u1")]
+            assert found.left_uploads() == []
 
     @pytest.mark.parametrize("_attempt", range(8))
     def test_the_later_of_two_uploads_is_gone_on_with(self, store: ActingStore, _attempt: int) -> None:
@@ -199,7 +199,7 @@ class TestUploads:
             journal.write_down()
         found = loaded(store)
         assert found.uploads[A] == OpenUpload("u2", "s1", 4, {1: ("a-u2", "r1")})
-        assert {each.upload_id for each in found.all_uploads()} == {"u1", "u2"}
+        assert {each.upload_id for each in found.left_uploads()} == {"u1", "u2"}
 
     def test_object_that_has_to_be_moved_again_is_gone_on_with(self, store: ActingStore) -> None:
         first = loaded(store)

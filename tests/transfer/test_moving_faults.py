@@ -211,11 +211,26 @@ class TestUploads:
         upload = interrupted(moving, parts)
         moving.target.abort(upload)
         assert moving.move(threads=workers) == Moved(2, 19, 0)
-        assert caplog.text.count("The upload to x1/a that was begun earlier is gone; it begins anew.") == 1
+        assert caplog.text.count("The upload to x1/a is gone; it begins anew.") == 1
+        moving.require_moved()
+
+    def test_fresh_one_that_is_gone_once_begins_anew(self, tmp_path: Path) -> None:
+        moving = Moving(tmp_path, LARGE, LIMITS)
+        left = ["x1/a#3"]
+
+        def gone(call: Call) -> None:
+            if call.key in left:
+                left.remove(call.key)
+                for upload in list(moving.target.list_unfinished_uploads()):
+                    (moving.target.root / "x1" / upload.upload_id).unlink()
+
+        moving.target.before = gone
+        assert moving.move(threads=1).objects == 2
+        assert moving.target.called("begin_upload") == ["x1/a", "x1/a"]
         moving.require_moved()
 
     @pytest.mark.parametrize("name", ["put_part", "finish_upload"])
-    def test_fresh_one_that_is_gone_is_an_error(self, tmp_path: Path, name: str) -> None:
+    def test_one_that_is_gone_again_and_again_is_an_error(self, tmp_path: Path, name: str) -> None:
         """Whoever deletes uploads as fast as they are begun would keep this busy for ever."""
         moving = Moving(tmp_path, LARGE, LIMITS)
 
