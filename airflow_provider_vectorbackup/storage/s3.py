@@ -34,6 +34,7 @@ from airflow_provider_vectorbackup.storage.s3_errors import (
     translating,
     translating_of_upload,
 )
+from airflow_provider_vectorbackup.storage.s3_listing import list_objects
 from airflow_provider_vectorbackup.storage.s3_reading import Answer, get, get_small
 from airflow_provider_vectorbackup.storage.s3_requests import Requests, md5
 from airflow_provider_vectorbackup.storage.s3_writing import Buffers, Writing
@@ -96,14 +97,8 @@ class S3Store:
 
     def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        # botocore has the names sent URL-encoded, and decodes them: XML can't hold them all.
-        begin = prefix_in_bucket(self._location, prefix)
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._location.bucket, Prefix=begin)
         with translating(partial(unlistable, self._location, prefix)), _nothing_where_no_name_can_be():
-            for found in (found for page in map(self._requests.learned, pages) for found in page.get("Contents", ())):
-                if not found["Key"].endswith("/"):
-                    key, modified_at = key_of_name(self._location, found["Key"]), found["LastModified"]
-                    yield StoredObject(key, found["Size"], found["ETag"], modified_at.astimezone(UTC))
+            yield from list_objects(self._requests, self._location, prefix)
 
     def read(self, key: str) -> bytes | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""

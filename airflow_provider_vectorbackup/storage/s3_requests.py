@@ -1,4 +1,4 @@
-"""Requests to S3 that move bytes, at about half of what each costs boto3: most of the work on a small object is that.
+"""Requests to S3 that move bytes or list names, at about half of what each costs boto3, or less.
 
 boto3 makes the first one. What it sent shows where the bucket is and how to sign, and further ones are made after it,
 with botocore's signer, the client's own connections, and credentials that renew themselves. Whatever is not a plain
@@ -31,6 +31,7 @@ _SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]*/\d{8}/(?P<region>[^/,]+
 """All that is followed: not anonymous requests, older signatures, nor directory buckets, which have their own."""
 
 _GOOD = frozenset({200, 206})
+_READING = frozenset({"GetObject", "ListObjectsV2"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,17 @@ class Model:
         return cls(bucket_url, signed["region"], _text(headers.get("User-Agent")), signs_content)
 
     def request(
-        self, method: str, name: str, query: Mapping[str, str], headers: Mapping[str, str], content: Content
+        self, operation: str, name: str, query: Mapping[str, str], headers: Mapping[str, str], content: Content
     ) -> AWSRequest:
-        """Return another request, not signed yet."""
+        """Return another request, not signed yet.
+
+        :param name: of the object; empty if it is for the bucket.
+        """
+        method = "GET" if operation in _READING else "PUT"
         url = f"{self.bucket_url}{quote(name)}{'?' if query else ''}{urlencode(query, quote_via=quote)}"
         request = AWSRequest(method, url, {"User-Agent": self.user_agent, **headers}, content)
         request.context["client_config"] = _SIGNING if self.signs_content else _NOT_SIGNING
-        request.stream_output = method == "GET"
+        request.stream_output = operation == "GetObject"
         return request
 
 
@@ -109,10 +114,13 @@ class Requests:
         content: Content = b"",
         query: Mapping[str, str] = MappingProxyType({}),
     ) -> Any:
-        """Return the answer, None if boto3 has to ask."""
+        """Return the answer, None if boto3 has to ask.
+
+        :param name: of the object; empty if it is for the bucket.
+        """
         if (model := self.model) is None:
             return None
-        request = model.request("GET" if operation == "GetObject" else "PUT", name, query, headers, content)
+        request = model.request(operation, name, query, headers, content)
         try:
             S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", model.region).add_auth(request)
             response = self._answer(operation, request.prepare())

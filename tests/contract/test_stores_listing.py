@@ -18,6 +18,9 @@ from tests.contract.stores import ODD_KEYS, Place, at_another_bucket
 
 pytestmark = pytest.mark.services
 
+NAMES = [*ODD_KEYS, "<b>&amp;&#34;\"'.json", "a+b", "a b", "a%20b", "a%2Bb"]
+"""With what a listing's own form has to escape, and what looks as if it were."""
+
 MANY = {"s3": (5_000, 2_500), "gs": (1_100, 250), "azure": (1_100, 300), "file": (5_000, 2_500)}
 """More than one page of a listing, and more than one request's deletions; the stand-ins get slow with more."""
 
@@ -75,10 +78,10 @@ def test_order(place: Place, store: Store) -> None:
 
 
 def test_odd_keys(place: Place, store: Store) -> None:
-    for key in ODD_KEYS:
+    for key in NAMES:
         place.hold(key)
-    assert keys_of(store) == sorted(ODD_KEYS, key=str.encode)
-    for key in ODD_KEYS:
+    assert keys_of(store) == sorted(NAMES, key=str.encode)
+    for key in NAMES:
         assert keys_of(store, key) == [key]
 
 
@@ -93,7 +96,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_objects(place: Place, store: Store) -> None:
     """Listed and deleted in pages; one listing does not disturb another."""
     count, deleted = MANY[place.location.scheme]
-    keys = [f"b1/node/chunk-{number:05}" for number in range(count)]
+    keys = [f"b1/ä +%20<&'\">/chunk-{number:05}" for number in range(count)]
     place.fill(keys)
     with closing(store.list_objects("b1/")) as other:
         assert next(other).key == keys[0]
