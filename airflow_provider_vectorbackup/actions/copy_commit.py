@@ -49,6 +49,7 @@ def commit(source: Store, target: Store, plan: StoredPlan, listed: Mapping[str, 
     objects = {below(key): entry for key, entry in entries.items()}
     manifest = Manifest(objects, plan.source, plan.method.value).to_json()
     target.write(manifest_key(plan.backup_id), [manifest], len(manifest))
+    target.settle()
     _create(target, plan, plan.final.key, contents[plan.final.key])
     return manifest_key(plan.backup_id)
 

@@ -198,6 +198,9 @@ class AzureStore:
         original = self._service.get_blob_client(source.bucket, _name(source, key))
         return self._target(target_key).copy(Source(self._service, original, partial(unreadable, source, key)), listed)
 
+    def settle(self) -> None:
+        """Do nothing: what was answered is kept."""
+
     def lock_policy(self) -> str | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         fail = partial(unreadable, self._location, "")

@@ -28,6 +28,7 @@ from airflow_provider_vectorbackup.storage.folders import (
     opened_file,
     opened_folder,
     remove_file,
+    settle,
 )
 from airflow_provider_vectorbackup.storage.pieces import collected, exactly
 from airflow_provider_vectorbackup.storage.store import (
@@ -96,6 +97,7 @@ class FilesystemStore:
     def __init__(self, location: Location) -> None:
         self._location = location
         self._root = location.prefix
+        self._lost: OSError | None = None
 
     def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -123,9 +125,7 @@ class FilesystemStore:
         with ExitStack() as opened:
             with self._translating(unwritable, key):
                 new = opened.enter_context(new_file(self._root, path))
-            for piece in exactly(self._location, key, pieces, size_bytes):
-                with self._translating(unwritable, key):
-                    new.file.write(piece)
+            self._put(new, key, exactly(self._location, key, pieces, size_bytes), 0)
             with self._translating(unwritable, key):
                 return _etag(new.replace())
 
@@ -134,7 +134,7 @@ class FilesystemStore:
         path = _path(key)
         with self._translating(unwritable, key):
             with new_file(self._root, path) as new:
-                new.file.write(content)
+                new.put(content, 0)
                 if new.link():
                     return True
             with opened_file(self._root, path) as file:
@@ -162,21 +162,16 @@ class FilesystemStore:
 
     def put_part(self, key: str, upload_id: str, part: Part, pieces: Iterable[bytes]) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        position = part.start
-        with ExitStack() as opened:
-            new = opened.enter_context(self._begun(key, upload_id))
-            for piece in exactly(self._location, key, pieces, part.size_bytes):
-                with self._translating(unwritable, key):
-                    new.put(piece, position)
-                position += len(piece)
+        with self._begun(key, upload_id) as new:
+            end = self._put(new, key, exactly(self._location, key, pieces, part.size_bytes), part.start)
             with self._translating(unwritable, key):
                 new.keep()
-        return f"{part.start}-{position}"
+        return f"{part.start}-{end}"
 
     def finish_upload(self, key: str, upload_id: str, size_bytes: int, receipts: Sequence[str]) -> str:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         with self._begun(key, upload_id) as new, self._translating(unwritable, key):
-            if os.fstat(new.file.fileno()).st_size != size_bytes or not _covers(receipts, size_bytes):
+            if os.fstat(new.descriptor).st_size != size_bytes or not _covers(receipts, size_bytes):
                 raise unwritable(self._location, key, "a part of it is missing", kind=ObjectNotFound)
             return _etag(new.replace())
 
@@ -187,6 +182,17 @@ class FilesystemStore:
             state = os.fstat(file.fileno())
             pieces = other._pieces(key, file, range(state.st_size), listed.etag if listed else _etag(state))
             return self.write(target_key, pieces, state.st_size)
+
+    def settle(self) -> None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        with self._translating(unwritable, ""):
+            if self._lost:  # which the operating system tells once
+                raise self._lost
+            try:
+                settle(self._root)
+            except OSError as error:
+                self._lost = error
+                raise
 
     def lock_policy(self) -> str:
         """Return nothing: a directory has none."""
@@ -252,6 +258,14 @@ class FilesystemStore:
             if new is None:
                 raise unwritable(self._location, key, "there is no such upload", kind=ObjectNotFound)
             yield new
+
+    def _put(self, new: NewFile, key: str, pieces: Iterable[bytes], start: int) -> int:
+        """Write pieces from ``start`` on; return where they end."""
+        for piece in pieces:
+            with self._translating(unwritable, key):
+                new.put(piece, start)
+            start += len(piece)
+        return start
 
     def _pieces(self, key: str, file: BinaryIO, wanted: range, etag: str) -> Iterator[bytes]:
         """Yield bytes of a file that must have this etag, before and after."""

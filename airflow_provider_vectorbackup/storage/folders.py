@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import re
@@ -13,7 +14,6 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from io import FileIO
 from typing import BinaryIO
 
 PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
@@ -22,6 +22,9 @@ PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY
 _ATTEMPTS = 10
 """To make a folder and a file in it, where others remove the folder while it is empty."""
+
+_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+"""Only Linux has it."""
 
 
 class NoSuchFolder(Exception):
@@ -70,37 +73,59 @@ def remove_file(root: str, path: Sequence[str]) -> None:
     _remove_empty(root, path[:-1])
 
 
-@dataclass(frozen=True, slots=True)
-class NewFile:
-    """A file that takes its place only once it is whole."""
+def settle(root: str) -> None:
+    """Have the file system that the root is on write to the disk all that it holds.
 
-    file: BinaryIO | FileIO
+    :raises OSError: the root is not there, or something could not be written: whose it was is not told.
+    """
+    folder = os.open(root, _FOLDER)
+    try:
+        if _syncfs is None:
+            os.sync()
+        elif _syncfs(folder):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+    finally:
+        os.close(folder)
+
+
+@dataclass(slots=True)
+class NewFile:
+    """A file that takes its place only once it is whole.
+
+    :ivar descriptor: -1 once it is closed.
+    :ivar is_moved: whether the partial file has become the whole one.
+    """
+
+    descriptor: int
     folder: int
     partial: str
     name: str
-
-    def replace(self) -> os.stat_result:
-        """Put it in its place, whatever file is there; return its state."""
-        self._flush()
-        _mode(self.name, self.folder)  # refuses a symbolic link
-        os.replace(self.partial, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-        _sync_folder(self.folder)
-        return os.fstat(self.file.fileno())
+    is_moved: bool = False
 
     def put(self, content: bytes, start: int) -> None:
-        """Write content to its place, past the file's own position: several may write at once."""
+        """Write content to its place: several may write at once."""
         rest = memoryview(content)
         while rest:
-            written = os.pwrite(self.file.fileno(), rest, start)
+            written = os.pwrite(self.descriptor, rest, start)
             start, rest = start + written, rest[written:]
 
     def keep(self) -> None:
         """Write what was put to the disk: it survives the machine."""
-        os.fdatasync(self.file.fileno())
+        os.fdatasync(self.descriptor)
+
+    def replace(self) -> os.stat_result:
+        """Put it in its place, whatever file is there; return its state. Only :func:`settle` makes that survive."""
+        self.close()  # a network file system may only now tell what it could not write
+        state = os.stat(self.partial, dir_fd=self.folder, follow_symlinks=False)
+        _mode(self.name, self.folder)  # refuses a symbolic link
+        os.replace(self.partial, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        self.is_moved = True
+        return state
 
     def link(self) -> bool:
-        """Put it in its place; return False if a file is there."""
-        self._flush()
+        """Put it in its place, to survive the machine; return False if a file is there."""
+        os.fsync(self.descriptor)
         try:
             os.link(self.partial, self.name, src_dir_fd=self.folder, dst_dir_fd=self.folder, follow_symlinks=False)
         except FileExistsError:
@@ -110,44 +135,45 @@ class NewFile:
         _sync_folder(self.folder)
         return True
 
-    def _flush(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
+    def close(self) -> None:
+        """Write no more to it."""
+        if self.descriptor >= 0:
+            descriptor, self.descriptor = self.descriptor, -1
+            os.close(descriptor)
 
 
 @contextmanager
 def new_file(root: str, path: Sequence[str]) -> Iterator[NewFile]:
     """Make a partial file beside the place of a new one, and its folders. What was not put in its place is removed."""
-    *folders, name = path
-    partial = _partial(name)
-    with ExitStack() as opened:
-        opened.callback(_remove_empty, root, folders)
-        folder, file = _create(root, folders, partial, opened)
+    with ExitStack() as left, ExitStack() as opened:
+        left.callback(_remove_empty, root, path[:-1])
+        new = _created(root, path, opened)
         try:
-            yield NewFile(file, folder, partial, name)
+            yield new
         finally:
             # What failed before is more telling than what fails now.
             with suppress(OSError):
-                file.close()
-            with suppress(OSError):
-                os.unlink(partial, dir_fd=folder)
+                new.close()
+            if new.is_moved:
+                left.pop_all()
+            else:
+                with suppress(OSError):
+                    os.unlink(new.partial, dir_fd=new.folder)
 
 
 def begin_file(root: str, path: Sequence[str]) -> str:
     """Make a partial file as :func:`new_file` does, which stays; return its name."""
-    *folders, name = path
-    partial = _partial(name)
     with ExitStack() as opened:
-        opened.callback(_remove_empty, root, folders)
-        folder, file = _create(root, folders, partial, opened)
-        file.close()
+        opened.callback(_remove_empty, root, path[:-1])
+        new = _created(root, path, opened)
+        new.close()
         try:
-            _sync_folder(folder)
+            _sync_folder(new.folder)
         except OSError:
             with suppress(OSError):
-                os.unlink(partial, dir_fd=folder)
+                os.unlink(new.partial, dir_fd=new.folder)
             raise
-    return partial
+    return new.partial
 
 
 @contextmanager
@@ -155,46 +181,49 @@ def begun_file(root: str, path: Sequence[str], partial: str) -> Iterator[NewFile
     """Open a partial file to write to it; None where there is none. It stays, whatever happens."""
     *folders, name = path
     with ExitStack() as opened:
-        file = None
+        new = None
         with suppress(NoSuchFolder):
             folder = opened.enter_context(opened_folder(root, folders))
             if stat.S_ISREG(_mode(partial, folder)):
                 with suppress(FileNotFoundError):
                     descriptor = os.open(partial, os.O_WRONLY | os.O_NOFOLLOW, dir_fd=folder)
-                    file = NewFile(
-                        opened.enter_context(os.fdopen(descriptor, "wb", buffering=0)), folder, partial, name
-                    )
-        yield file
+                    new = NewFile(descriptor, folder, partial, name)
+                    opened.callback(new.close)
+        yield new
 
 
-def _partial(name: str) -> str:
-    return f".{name}.{secrets.token_hex(4)}.partial"
-
-
-def _create(root: str, folders: Sequence[str], name: str, opened: ExitStack) -> tuple[int, BinaryIO]:
-    """Make a file; return its folder and itself."""
+def _created(root: str, path: Sequence[str], opened: ExitStack) -> NewFile:
+    """Make a partial file, whose folder stays open as long as ``opened``."""
+    *folders, name = path
+    partial = f".{name}.{secrets.token_hex(4)}.partial"
     for left in reversed(range(_ATTEMPTS)):
         with ExitStack() as trying:
             try:
                 folder = trying.enter_context(opened_folder(root, folders, make=True))
-                descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
             except FileNotFoundError:
                 if left:
                     continue
                 raise
             opened.push(trying.pop_all())
-            return folder, os.fdopen(descriptor, "wb")
+            return NewFile(descriptor, folder, partial, name)
     raise AssertionError
 
 
 def _open_inner(name: str, folder: int, *, make: bool) -> int:
-    mode = _mode(name, folder)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return _open_folder(name, folder)
+    mode = _mode(name, folder)  # refuses a symbolic link
     if make and not mode:
         with suppress(FileExistsError):
             os.mkdir(name, dir_fd=folder)
         _sync_folder(folder)
     elif not make and not stat.S_ISDIR(mode):
         raise NoSuchFolder
+    return _open_folder(name, folder)
+
+
+def _open_folder(name: str, folder: int) -> int:
     return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
 
 

@@ -235,6 +235,9 @@ class GCSStore:
         except FAILURES as error:
             raise _translated(self._location, target_key, error, unwritable) from error
 
+    def settle(self) -> None:
+        """Do nothing: what was answered is kept."""
+
     def lock_policy(self) -> str | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         try:

@@ -215,6 +215,9 @@ class S3Store:
                 )
                 return self._writing.complete(name, upload_id, size, receipts)
 
+    def settle(self) -> None:
+        """Do nothing: what was answered is kept."""
+
     def lock_policy(self) -> str | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
         try:

@@ -188,6 +188,12 @@ class Store(Protocol):
         :raises ObjectChanged: it is not the one that was listed.
         """
 
+    def settle(self) -> None:
+        """Return when all that was written survives the machine's crash; after :meth:`create`, what it wrote does.
+
+        :raises StorageError: it does not, or that can't be told; from then on, it is raised each time.
+        """
+
     def lock_policy(self) -> str | None:
         """Return in words what keeps new objects here from being deleted or replaced for a time.
 

@@ -122,6 +122,7 @@ class Mover:
         self._go_on_at = 0.0
         self._lost: list[StoredObject] = []
         self._begun_anew = set[str]()
+        self._whole: list[tuple[str, ManifestEntry]] = []
         self._skipped_bytes = 0
         self._counting = threading.Lock()
 
@@ -134,7 +135,7 @@ class Mover:
         self._require_room(objects)
         progress = Progress(len(objects), sum(stored.size_bytes for stored in objects))
         left = sorted(objects, key=lambda stored: (-stored.size_bytes, stored.key))
-        notes = _Notes(self._journals, progress, self._watch)
+        notes = _Notes(self._settle, self._journals, progress, self._watch)
         try:
             while left:
                 self._lost = []
@@ -201,7 +202,7 @@ class Mover:
     def _do(self, unit: _Unit, progress: Progress) -> None:
         if unit.large is None:
             entry = self._again(lambda: self._moved_whole(unit.stored))
-            self._journal(unit.stored.key).done(unit.stored.key, entry)
+            self._whole.append((unit.stored.key, entry))
             progress.add(unit.stored.size_bytes, 1)
         elif not unit.large.is_lost:
             self._do_part(unit.large, unit.part, progress)
@@ -269,7 +270,7 @@ class Mover:
         digests = tuple(sha256 for sha256, _ in told)
         part_bytes = upload.part_bytes if len(digests) > 1 else 0
         entry = ManifestEntry(stored.size_bytes, digests, part_bytes, source_etag=stored.etag, etag=etag)
-        self._journal(stored.key).done(stored.key, entry)
+        self._whole.append((stored.key, entry))
 
     def _pieces(self, stored: StoredObject, start: int, size_bytes: int) -> Pieces:
         read = read_through(self._source, stored, start, start + size_bytes)
@@ -278,6 +279,14 @@ class Mover:
     def _held_bytes(self, size_bytes: int) -> int:
         is_buffered = self._target.part_limits.is_buffered
         return size_bytes if is_buffered else min(size_bytes, _UNBUFFERED_BYTES)
+
+    def _settle(self) -> None:
+        """Have the journals know of what is whole, once it survives the machine's crash: they themselves may."""
+        if whole := self._whole[:]:  # what is whole only later may not be settled
+            self._target.settle()
+            for key, entry in whole:
+                self._journal(key).done(key, entry)
+            del self._whole[: len(whole)]
 
     def _journal(self, key: str) -> Journal:
         return self._journals[key.partition("/")[0]]
@@ -314,8 +323,12 @@ class _UploadGone(Exception):
 
 @dataclass(slots=True)
 class _Notes:
-    """Tells the log how far it is, and the journals what is done, each at its time."""
+    """Tells the log how far it is, and the journals what is done, each at its time.
 
+    :param settle: called before the journals are written.
+    """
+
+    settle: Callable[[], object]
     journals: dict[str, Journal]
     progress: Progress
     watch: Callable[[], object]
@@ -330,11 +343,16 @@ class _Notes:
             log.info("Copied so far: %s", self.progress.in_words())
         if now - self.written_at >= min(_LAST_NOTE_SECONDS, _FIRST_NOTE_SECONDS + self.progress.seconds / 60):
             self.written_at = now
+            self.settle()
             try:
-                self.write_down()
+                self._write_journals()
             except StorageUnreachable as error:
                 log.warning("The journal can't be written just now: %s", error.message)
 
     def write_down(self) -> None:
+        self.settle()
+        self._write_journals()
+
+    def _write_journals(self) -> None:
         for journal in self.journals.values():
             journal.write_down()

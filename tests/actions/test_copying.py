@@ -20,12 +20,13 @@ from airflow_provider_vectorbackup.exceptions import (
     InvalidRequest,
     ObjectChanged,
     PreflightFailed,
+    StorageError,
     VectorBackupError,
 )
 from airflow_provider_vectorbackup.transfer.manifest import Manifest, ManifestEntry, manifest_key
 from tests.actions.copies import CHAIN, Copying, at, change_byte, copied, date, is_chunk, own
 from tests.actions.damage import GLOBAL
-from tests.transfer.acting_store import Call
+from tests.transfer.acting_store import Call, Faults
 
 
 @pytest.fixture
@@ -80,6 +81,21 @@ def test_never_seen_half_and_bases_first(chain: Copying) -> None:
         f"{name}/{GLOBAL}" for name in ("full", "second", "third")
     ]
     chain.require_whole("full", "second", "third")
+
+
+def test_seen_only_once_it_survives_the_machine(copying: Copying) -> None:
+    copying.target.before = Faults(
+        lambda: StorageError("Input/output error."),
+        lambda call: call.name == "settle" and manifest_key("first") in copying.target.stored(),
+    )
+    with pytest.raises(StorageError, match="Input/output error"):
+        copying.copy("first")
+    assert copying.backups() == set()
+    copying.target.before = lambda _: None
+    copying.copy("first")
+    seen = copying.target.calls.index(Call("create", f"first/{GLOBAL}"))
+    assert copying.target.calls[seen - 2 : seen] == [Call("write", manifest_key("first")), Call("settle", "")]
+    copying.require_whole("first")
 
 
 def test_manifest_tells_what_every_object_holds(copying: Copying) -> None:

@@ -55,6 +55,14 @@ def test_pieces_of_any_size(store: Store, pieces: list[bytes]) -> None:
     assert store.read(KEY) == CONTENT[: 2 * PART_BYTES + 1]
 
 
+def test_settled(store: Store) -> None:
+    """Whether anything was written or not."""
+    store.settle()
+    store.write(KEY, [b"content"], 7)
+    store.settle()
+    assert store.read(KEY) == b"content"
+
+
 def test_odd_keys(store: Store) -> None:
     for key in ODD_KEYS:
         store.write(key, [key.encode()], len(key.encode()))

@@ -124,7 +124,7 @@ def test_disk_that_takes_nothing(store: FilesystemStore, root: Path, failing: Fa
         with failing(call, errno.ENOSPC), pytest.raises(StorageError, match=f"{KEY} can't be written: No space"):
             store.put_part(KEY, upload_id, Part(1, 0, 1), [b"x"])
     receipt = store.put_part(KEY, upload_id, Part(1, 0, 1), [b"x"])
-    with failing("fsync", errno.EIO), pytest.raises(StorageUnreachable, match=f"{KEY} can't be written"):
+    with failing("replace", errno.EIO), pytest.raises(StorageUnreachable, match=f"{KEY} can't be written"):
         store.finish_upload(KEY, upload_id, 1, [receipt])
     store.finish_upload(KEY, upload_id, 1, [receipt])
     assert store.read(KEY) == b"x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import resource
@@ -18,6 +19,7 @@ import pytest
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import DeletionFailed, InvalidRequest, StorageError, StorageUnreachable
+from airflow_provider_vectorbackup.storage import folders
 from airflow_provider_vectorbackup.storage.filesystem import FilesystemStore
 from airflow_provider_vectorbackup.storage.store import UnfinishedUpload
 
@@ -88,6 +90,58 @@ def test_server_of_the_disk_that_is_away(store: FilesystemStore, written: Method
         store.delete(["b1/x.json"])
     with failing("scandir", errno.ESTALE), pytest.raises(StorageUnreachable, match="can't be listed"):
         list(store.list_objects())
+
+
+class TestSettling:
+    @pytest.mark.parametrize(("code", "kind"), [(errno.ENOSPC, StorageError), (errno.EIO, StorageUnreachable)])
+    def test_what_could_not_be_written_stays_lost(
+        self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[StorageError]
+    ) -> None:
+        """The operating system tells it once, and takes the content for written from then on."""
+        with monkeypatch.context() as broken:
+            broken.setattr(folders, "_syncfs", lambda _: ctypes.set_errno(code) or -1)
+            with pytest.raises(StorageError, match=f"can't be written: {os.strerror(code)}") as caught:
+                store.settle()
+        assert type(caught.value) is kind
+        with pytest.raises(kind, match=os.strerror(code)):
+            store.settle()
+
+    def test_elsewhere_than_on_linux(self, store: FilesystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls = list[str]()
+        monkeypatch.setattr(folders, "_syncfs", None)
+        monkeypatch.setattr(os, "sync", lambda: calls.append("sync"))
+        store.settle()
+        assert calls == ["sync"]
+
+    def test_missing_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(StorageError, match="No such file or directory") as caught:
+            FilesystemStore(Location.parse(f"file://{tmp_path}/x")).settle()
+        assert "mounted on the worker" in caught.value.hint
+
+
+def test_what_only_the_end_of_a_write_tells(
+    store: FilesystemStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network file system does, where others fill it."""
+    close, pwrite, written = os.close, os.pwrite, set[int]()
+
+    def noted(descriptor: int, content: bytes, start: int) -> int:
+        written.add(descriptor)
+        return pwrite(descriptor, content, start)
+
+    def failing(descriptor: int) -> None:
+        close(descriptor)
+        if descriptor in written:
+            written.remove(descriptor)
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", noted)
+        broken.setattr(os, "close", failing)
+        with pytest.raises(StorageError, match=os.strerror(errno.EDQUOT)):
+            store.write("b1/x.json", [b"new"], 3)
+    assert (root / "b1" / "x.json").read_bytes() == b"inside"
+    assert tree(root) == UNTOUCHED
 
 
 def test_file_that_grows_too_large(store: FilesystemStore, root: Path) -> None:

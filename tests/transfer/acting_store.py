@@ -22,7 +22,7 @@ class Call:
 
     @property
     def changes(self) -> bool:
-        return self.name not in ("list", "read", "stream")
+        return self.name not in ("list", "read", "stream", "settle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,10 @@ class ActingStore(FilesystemStore):
             other, mine = FilesystemStore(source), FilesystemStore(self._location)
             content = b"".join(other.stream(key, etag=listed.etag if listed else None))
             return mine.write(target_key, [content], len(content))
+
+    def settle(self) -> None:
+        with self._telling("settle", ""):
+            super().settle()
 
     def abort(self, upload: UnfinishedUpload) -> None:
         with self._telling("abort", upload.key):
