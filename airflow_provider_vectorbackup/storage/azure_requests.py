@@ -31,7 +31,6 @@ from airflow_provider_vectorbackup.storage.store import (
     CONNECT_TIMEOUT_SECONDS,
     CONNECTIONS,
     LARGEST_READ_BYTES,
-    PIECE_BYTES,
     READ_TIMEOUT_SECONDS,
 )
 
@@ -40,7 +39,7 @@ T = TypeVar("T")
 Fail = Callable[..., StorageError]
 """``unreadable`` or its like, for a certain object."""
 
-_RANGE_BYTES = 2 * PIECE_BYTES
+_RANGE_BYTES = 2**21
 """Of one request for content: the library collects it, in ten times as much memory, and asks anew where it was cut."""
 
 _TIMEOUTS: Mapping[str, Any] = {

@@ -127,6 +127,8 @@ class FilesystemStore:
                 new = opened.enter_context(new_file(self._root, path))
             self._put(new, key, exactly(self._location, key, pieces, size_bytes), 0)
             with self._translating(unwritable, key):
+                if size_bytes > PIECE_BYTES:  # else the disk would idle until all is settled
+                    new.keep()
                 return _etag(new.replace())
 
     def create(self, key: str, content: bytes) -> bool:

@@ -41,7 +41,6 @@ from airflow_provider_vectorbackup.storage.pieces import collected, exactly, in_
 from airflow_provider_vectorbackup.storage.store import (
     CONNECTIONS,
     PART_BYTES,
-    PIECE_BYTES,
     Part,
     PartLimits,
     StoredObject,
@@ -56,6 +55,9 @@ from airflow_provider_vectorbackup.storage.store import (
     unreadable,
     unwritable,
 )
+
+SMALL_BYTES = 2**20
+"""Up to this size, an object is kept while it is sent, and sent again where that fails in passing."""
 
 _SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 
@@ -271,8 +273,8 @@ class GCSStore:
         given = _of_the_source(exactly(self._location, key, pieces, size_bytes))
         failure: Exception
         try:
-            if size_bytes <= PIECE_BYTES:
-                return self._requests.insert(bucket, name, next(in_parts(given, PIECE_BYTES)))
+            if size_bytes <= SMALL_BYTES:
+                return self._requests.insert(bucket, name, next(in_parts(given, SMALL_BYTES)))
             if size_bytes <= self.part_limits.whole_bytes:
                 return self._requests.send(bucket, name, given, size_bytes)
             return self._requests.upload(bucket, name, in_parts(given, PART_BYTES), size_bytes)

@@ -21,6 +21,7 @@ from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Client
 from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.structures import CaseInsensitiveDict
 
 from airflow_provider_vectorbackup.storage.gcs_answers import Broken, Stored, deletions_in, end_of, stored_in
 from airflow_provider_vectorbackup.storage.gcs_checksums import Checksum
@@ -105,8 +106,12 @@ class Requests:
     """Makes them for one client. Several threads may use it at once."""
 
     def __init__(self, client: Client) -> None:
-        self._session: requests.Session = client._http  # noqa: SLF001
+        self._session: Any = client._http  # noqa: SLF001
         self._url: str = client._connection.get_api_base_url_for_mtls()  # noqa: SLF001
+        # Proxies and CA bundle, once: the session would go through the whole environment twice a request.
+        settings = self._session.merge_environment_settings(self._url, {}, None, None, None)
+        self._session.proxies, self._session.verify = settings["proxies"], settings["verify"]
+        self._session.trust_env = False
 
     def download(
         self, bucket: str, name: str, start: int = 0, end: int | None = None, generation: str | None = None
@@ -147,13 +152,11 @@ class Requests:
         """
         checksum = Checksum()
         checksum.update(content)
-        answer = self._transmit(
-            "POST",
-            f"{self._url}/upload/storage/v1/b/{_quoted(bucket)}/o",
-            params={"uploadType": "media", "name": name} | ({} if replace else {"ifGenerationMatch": "0"}),
-            headers={"Content-Type": "application/octet-stream", **checksum.header},
-            data=content or b"",  # requests sends an empty bytearray as if its length were not known
-        )
+        only_new = "" if replace else "&ifGenerationMatch=0"
+        url = f"{self._url}/upload/storage/v1/b/{_quoted(bucket)}/o?uploadType=media&name={_quoted(name)}{only_new}"
+        headers = {"Content-Type": "application/octet-stream", **checksum.header}
+        # Of an empty bytearray, requests takes the length for unknown.
+        answer = self._transmit("POST", url, headers=headers, data=content or b"", is_prepared=True)
         return self._require_same(bucket, name, answer, checksum)
 
     def send(self, bucket: str, name: str, pieces: Iterable[bytes], size_bytes: int) -> Stored:
@@ -350,12 +353,34 @@ class Requests:
         answer: requests.Response = PATIENCE["retry"](partial(self._send_once, method, url, also=also, **request))()
         return answer
 
-    def _send_once(self, method: str, url: str, *, also: int | None = None, **request: Any) -> requests.Response:
-        given = {"timeout": PATIENCE["timeout"], "allow_redirects": False, **request}
-        response = self._session.request(method, url, **given)
+    def _send_once(
+        self, method: str, url: str, *, also: int | None = None, is_prepared: bool = False, **request: Any
+    ) -> requests.Response:
+        response = self._send_prepared(method, url, **request) if is_prepared else None
+        if response is None or response.status_code == HTTPStatus.UNAUTHORIZED:  # the session gets a new token
+            given = {"timeout": PATIENCE["timeout"], "allow_redirects": False, **request}
+            response = self._session.request(method, url, **given)
         if response.status_code < HTTPStatus.MULTIPLE_CHOICES or response.status_code == also:
             return response
         raise exceptions.from_http_response(response)
+
+    def _send_prepared(
+        self, method: str, url: str, *, headers: Mapping[str, str], data: bytes | bytearray
+    ) -> requests.Response:
+        """Send a request as it is, by the session's connections: to prepare it costs more than to send it.
+
+        :param url: quoted, with its query.
+        """
+        session, timeout = self._session, PATIENCE["timeout"]
+        request: Any = requests.PreparedRequest()
+        request.method, request.url, request.body = method, url, data
+        request.headers = CaseInsensitiveDict({**session.headers, **headers, "Content-Length": str(len(data))})
+        renew = partial(session._auth_request, timeout=timeout)  # noqa: SLF001
+        session.credentials.before_request(renew, method, url, request.headers)
+        how = {"timeout": timeout, "verify": session.verify, "cert": session.cert, "proxies": session.proxies}
+        response: requests.Response = session.get_adapter(url).send(request, **how)
+        response.content  # noqa: B018 - reading it frees the connection
+        return response
 
 
 def _quoted(name: str) -> str:

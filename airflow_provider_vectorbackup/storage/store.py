@@ -16,7 +16,7 @@ from airflow_provider_vectorbackup.exceptions import DeletionFailed, InvalidRequ
 LARGEST_READ_BYTES = 64 * 2**20
 """What :meth:`Store.read` and :meth:`Store.create` take into memory; descriptors are far below."""
 
-PIECE_BYTES = 2**20
+PIECE_BYTES = 2**18
 """The most that :meth:`Store.stream` yields at once."""
 
 PART_BYTES = 16 * 2**20

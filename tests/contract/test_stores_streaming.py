@@ -14,7 +14,7 @@ from tests.services.fault_proxy import FaultProxy
 
 pytestmark = pytest.mark.services
 
-SIZE = 2 * PIECE_BYTES + 7
+SIZE = 2 * 2**20 + 7
 CONTENT = random.Random(0).randbytes(SIZE)
 LARGE = random.Random(1).randbytes(PART_BYTES + 1)
 

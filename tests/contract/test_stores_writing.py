@@ -121,7 +121,7 @@ def test_source_that_fails(place: Place, store: Store, size: int, failure: Excep
     assert list(store.list_unfinished_uploads(KEY)) == []
 
 
-@pytest.mark.parametrize("size", [PIECE_BYTES, 2 * PART_BYTES + 1])
+@pytest.mark.parametrize("size", [2**20, 2 * PART_BYTES + 1])
 def test_cut_in_the_middle(bucket_place: Place, opened: Open, proxied: Store, proxy: FaultProxy, size: int) -> None:
     store = opened(bucket_place)
     for old in (None, b"old content"):

@@ -6,17 +6,18 @@ import logging
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.auth.credentials import Credentials
+from google.oauth2.credentials import Credentials as OAuth
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import StorageUnreachable
 from airflow_provider_vectorbackup.storage import gcs
-from airflow_provider_vectorbackup.storage.gcs import GCSAccess, GCSStore
+from airflow_provider_vectorbackup.storage.gcs import SMALL_BYTES, GCSAccess, GCSStore
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, PIECE_BYTES
 from tests.scripted_server import Reply, ScriptedServer, Seen
 from tests.services.fixtures import BUCKET
@@ -44,7 +45,7 @@ class Expiring(Credentials):  # type: ignore[no-untyped-call, misc, unused-ignor
 @pytest.fixture
 def small_gcs_parts(small_gcs_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also have even small objects written in parts."""
-    monkeypatch.setattr(gcs, "PIECE_BYTES", 7)
+    monkeypatch.setattr(gcs, "SMALL_BYTES", 7)
     monkeypatch.setattr(GCSStore, "part_limits", replace(GCSStore.part_limits, whole_bytes=7))
 
 
@@ -67,6 +68,21 @@ class TestToken:
 
     def tokens(self, seen: list[Seen]) -> list[str]:
         return [each.headers["authorization"].removeprefix("Bearer ") for each in seen]
+
+    def test_refused_for_a_small_object(self, server: ScriptedServer, store: GCSStore) -> None:
+        server.replies = [Reply(401), Reply(401), stored(b"content")]
+        assert store.write(KEY, [b"content"], 7) == "7"
+        assert self.tokens(server.seen) == ["token-1", "token-1", "token-2"]
+        assert {seen.body for seen in server.seen} == {b"content"}
+
+    def test_expired_before_a_small_object(
+        self, server: ScriptedServer, store: GCSStore, credentials: Expiring
+    ) -> None:
+        server.replies = [stored(b"content")]
+        for _ in range(2):
+            store.write(KEY, [b"content"], 7)
+            credentials.expire()
+        assert self.tokens(server.seen) == ["token-1", "token-2"]
 
     def test_refused_between_parts(self, server: ScriptedServer, store: GCSStore) -> None:
         server.replies = [begun(server), kept(PART), Reply(401), kept(2 * PART), stored()]
@@ -106,12 +122,38 @@ class TestToken:
         assert self.tokens(server.seen) == ["token-1", "token-2", "token-3"]
 
 
+def test_quota_project(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small or not, it is told whom to bill."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    credentials = OAuth("a-token", quota_project_id="payer")  # type: ignore[no-untyped-call, unused-ignore]
+    for content in (b"content", bytes(SMALL_BYTES + 1)):
+        server.replies = [stored(content)]
+        with closing(GCSStore(Location.parse("gs://bucket/backups"), GCSAccess(credentials=credentials))) as store:
+            store.write(KEY, [content], len(content))
+    assert [seen.headers["x-goog-user-project"] for seen in server.seen] == ["payer"] * 2
+
+
+@pytest.mark.parametrize("excepted", ["", "bucket.invalid"])
+def test_proxy(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, excepted: str) -> None:
+    """Small or not, it goes by the proxy of the environment, unless that is not for this host."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://bucket.invalid")
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", excepted)
+    server.replies = [stored(b"content"), Reply(503)]
+    with closing(GCSStore(Location.parse("gs://bucket/backups"), GCSAccess(is_anonymous=True))) as store:
+        for content in (b"content", bytes(SMALL_BYTES + 1)):
+            with suppress(StorageUnreachable):
+                store.write(KEY, [content], len(content))
+    through = [seen.target.startswith("http://bucket.invalid/upload/") for seen in server.seen]
+    assert through == ([] if excepted else [True, True])
+
+
 @pytest.mark.services
 def test_a_connection_for_each_of_many_threads(fake_gcs: GCSSettings, caplog: pytest.LogCaptureFixture) -> None:
     """They are kept: the second round opens none."""
     caplog.set_level(logging.DEBUG, logger="urllib3.connectionpool")
     location = Location("gs", BUCKET, "connections")
-    content = bytes(PIECE_BYTES + 1)
+    content = bytes(SMALL_BYTES + 1)
     with pytest.MonkeyPatch.context() as environment, ExitStack() as stack:
         environment.setenv("STORAGE_EMULATOR_HOST", fake_gcs.url)
         store = stack.enter_context(closing(GCSStore(location, GCSAccess())))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectNotFound, StorageError, StorageUnreachable
-from airflow_provider_vectorbackup.storage.gcs import GCSAccess, GCSStore
+from airflow_provider_vectorbackup.storage.gcs import SMALL_BYTES, GCSAccess, GCSStore
 from airflow_provider_vectorbackup.storage.gcs_checksums import combined
 from airflow_provider_vectorbackup.storage.store import PIECE_BYTES, Part, Store, UnfinishedUpload
 from tests.scripted_server import Reply, ScriptedServer
@@ -25,7 +25,7 @@ from tests.storage.conftest import KEY
 from tests.storage.gcs_answers import NAME, crc32c, stored
 
 UPLOAD = "b1/_vectorbackup/0123456789abcdef"
-LARGE = random.Random(0).randbytes(2 * PIECE_BYTES + 1)
+LARGE = random.Random(0).randbytes(2 * SMALL_BYTES + 1)
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))

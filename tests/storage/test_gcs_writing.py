@@ -28,7 +28,7 @@ from tests.storage.gcs_answers import CONTENT, NAME, PART, SIZE, UPLOAD_ID, begu
 @pytest.fixture
 def small_gcs_parts(small_gcs_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also have even small objects written in parts."""
-    monkeypatch.setattr(gcs, "PIECE_BYTES", 7)
+    monkeypatch.setattr(gcs, "SMALL_BYTES", 7)
     monkeypatch.setattr(GCSStore, "part_limits", replace(GCSStore.part_limits, whole_bytes=7))
 
 

@@ -14,7 +14,7 @@ from airflow_provider_vectorbackup.exceptions import (
     StorageError,
     StorageUnreachable,
 )
-from airflow_provider_vectorbackup.storage.store import UnfinishedUpload
+from airflow_provider_vectorbackup.storage.store import PIECE_BYTES, UnfinishedUpload
 from airflow_provider_vectorbackup.transfer import moving as mover
 from airflow_provider_vectorbackup.transfer import reading, threads
 from airflow_provider_vectorbackup.transfer.moving import Moved
@@ -137,7 +137,7 @@ class TestEnd:
         moving.target.before = refused
         with pytest.raises(StorageError, match="Full"):
             moving.move(threads=2, buffer_bytes=2**22)
-        assert passed == [2**20]
+        assert passed == [PIECE_BYTES]
         assert moving.target.contents() == {}
 
     def test_what_is_watched_ends_it(self, tmp_path: Path) -> None:
