@@ -69,6 +69,7 @@ def write_plan(target: Store, plan: StoredPlan, content: bytes) -> None:
     }
     stored = json.dumps(fields, separators=(",", ":")).encode()
     target.write(plan_key(plan.backup_id), [stored], len(stored))
+    target.settle()  # before what would be nobody's without it
 
 
 def read_plan(target: Store, backup_id: str) -> StoredPlan:

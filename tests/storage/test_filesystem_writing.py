@@ -21,7 +21,7 @@ from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import DeletionFailed, InvalidRequest, StorageError, StorageUnreachable
 from airflow_provider_vectorbackup.storage import folders
 from airflow_provider_vectorbackup.storage.filesystem import FilesystemStore
-from airflow_provider_vectorbackup.storage.store import UnfinishedUpload
+from airflow_provider_vectorbackup.storage.store import PIECE_BYTES, UnfinishedUpload
 
 Method = Callable[[FilesystemStore], object]
 Failing = Callable[[str, int], AbstractContextManager[None]]
@@ -117,6 +117,15 @@ class TestSettling:
         with pytest.raises(StorageError, match="No such file or directory") as caught:
             FilesystemStore(Location.parse(f"file://{tmp_path}/x")).settle()
         assert "mounted on the worker" in caught.value.hint
+
+
+def test_only_what_is_large_waits_for_the_disk(store: FilesystemStore, root: Path, failing: Failing) -> None:
+    with failing("fsync", errno.EIO), failing("fdatasync", errno.EIO):
+        store.write("b1/x.json", [bytes(PIECE_BYTES)], PIECE_BYTES)
+        with pytest.raises(StorageUnreachable, match="can't be written"):
+            store.write("b1/x.json", [bytes(PIECE_BYTES), b"x"], PIECE_BYTES + 1)
+    assert (root / "b1" / "x.json").stat().st_size == PIECE_BYTES
+    assert tree(root) == UNTOUCHED
 
 
 def test_what_only_the_end_of_a_write_tells(
