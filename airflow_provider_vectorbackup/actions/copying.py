@@ -41,10 +41,10 @@ from airflow_provider_vectorbackup.transfer.progress import in_units
 
 log = logging.getLogger(__name__)
 
+__all__ = ["CopyOrder", "begin", "copy_backup", "ended", "finish", "move", "named", "plan_copy"]
+
 _LATEST_WAS = "latest_was"
 """Where it is remembered."""
-
-__all__ = ["CopyOrder", "begin", "copy_backup", "ended", "finish", "move", "named", "plan_copy"]
 
 
 def copy_backup(order: CopyOrder, open_store: OpenStore) -> CopyResult:

@@ -37,8 +37,8 @@ _NEWS_SECONDS = 5.0
 _FIRST_NOTE_SECONDS, _LAST_NOTE_SECONDS = 3.0, 30.0
 """Between two files of the journal: what a killed process loses is what it moved in that time."""
 
-_UNBUFFERED_BYTES = 2 * PIECE_BYTES
-"""What a thread holds of an object that is not buffered whole."""
+_UNBUFFERED_BYTES = 4 * PIECE_BYTES
+"""The most that a thread holds of an object that is not buffered whole."""
 
 
 @dataclass(frozen=True, slots=True)

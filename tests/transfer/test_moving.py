@@ -125,12 +125,12 @@ class TestMemory:
         moving.move(buffer_bytes=20)
         assert len(moving.require_moved()["x1/a"].parts) == 5
 
-    def test_store_that_keeps_nothing_needs_no_more_than_two_pieces(self, tmp_path: Path) -> None:
+    def test_store_that_keeps_nothing_needs_few_pieces(self, tmp_path: Path) -> None:
         limits = small(2**30, 2**30, is_buffered=False)
-        moving = Moving(tmp_path, {"a": b"x" * (3 * PIECE_BYTES)}, limits)
+        moving = Moving(tmp_path, {"a": b"x" * (5 * PIECE_BYTES)}, limits)
         with pytest.raises(InvalidRequest, match="buffer"):
-            moving.move(buffer_bytes=2 * PIECE_BYTES - 1)
-        moving.move(buffer_bytes=2 * PIECE_BYTES)
+            moving.move(buffer_bytes=4 * PIECE_BYTES - 1)
+        moving.move(buffer_bytes=4 * PIECE_BYTES)
         moving.require_moved()
 
     def test_what_is_copied_inside_the_storage_takes_none(self, tmp_path: Path) -> None:
