@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from airflow_provider_vectorbackup.actions.catalogue import read_catalogue
 from airflow_provider_vectorbackup.actions.copy_source import SourceBackup
+from airflow_provider_vectorbackup.actions.folders import listed_in
 from airflow_provider_vectorbackup.backups.status import OperationKind, Status
 from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, TargetOccupied
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store, StoredObject
@@ -62,14 +63,6 @@ class Held:
 def plan_key(backup_id: str) -> str:
     """Return where a copy that has not ended says what it is a copy of."""
     return f"{copy_folder(backup_id)}plan.json"
-
-
-def listed_in(store: Store, backup_id: str) -> dict[str, StoredObject]:
-    """Return by key what lies in a backup's folder, in the order of the keys.
-
-    :raises StorageError: it can't be listed.
-    """
-    return {stored.key: stored for stored in store.list_objects(f"{backup_id}/")}
 
 
 def identity(content: bytes) -> str:

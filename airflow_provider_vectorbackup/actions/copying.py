@@ -22,11 +22,11 @@ from airflow_provider_vectorbackup.actions.copy_target import (
     Standing,
     TargetLook,
     clear,
-    listed_in,
     remaining,
     require_replaceable,
 )
 from airflow_provider_vectorbackup.actions.evidence import OpenStore
+from airflow_provider_vectorbackup.actions.folders import listed_in
 from airflow_provider_vectorbackup.actions.freshness import find_latest
 from airflow_provider_vectorbackup.actions.leases import Hold
 from airflow_provider_vectorbackup.actions.memory import Memory

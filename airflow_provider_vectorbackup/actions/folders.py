@@ -1,4 +1,4 @@
-"""One listing of a location, summed up by folder: each folder may be a backup."""
+"""Listings of a location by folder, each of which may be a backup: of all of them, summed up, or of one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from airflow_provider_vectorbackup.weaviate.descriptors import GLOBAL_NAME, NODE
 from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER, is_access_check, is_written_by_weaviate
 
 _DIGEST_BYTES = 8
+
+
+def listed_in(store: Store, backup_id: str) -> dict[str, StoredObject]:
+    """Return by key what lies in a backup's folder, in the order of the keys.
+
+    :raises StorageError: it can't be listed.
+    """
+    return {stored.key: stored for stored in store.list_objects(f"{backup_id}/")}
 
 
 @dataclass(slots=True)

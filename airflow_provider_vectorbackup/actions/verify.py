@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from airflow_provider_vectorbackup.actions.deep import Contents, read_contents
+from airflow_provider_vectorbackup.actions.folders import listed_in
 from airflow_provider_vectorbackup.actions.stored_descriptors import StoredDescriptors
 from airflow_provider_vectorbackup.backups.chain import chain_problems
 from airflow_provider_vectorbackup.backups.codecs import is_plausible
@@ -125,7 +126,7 @@ class Look:
 
     def at_folder(self, name: str) -> None:
         """Compare what lies in a backup's folder with what its descriptors say. Its bases come before it."""
-        listed = {stored.key: stored for stored in self.store.list_objects(f"{name}/")}
+        listed = listed_in(self.store, name)
         self.listed |= listed
         needed = dict.fromkeys(self._descriptor_keys(name))
         for node, descriptor in self.descriptors.nodes(name).items():
