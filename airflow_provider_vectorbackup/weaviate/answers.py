@@ -68,11 +68,11 @@ _ACTIVITY = {"ACTIVE": "HOT", "INACTIVE": "COLD", "OFFLOADED": "FROZEN"}
 
 def parse_accepted(data: Any) -> Accepted:
     """Read the answer to a create or restore POST. Without a status nothing was started."""
-    fields = _object(data)
+    fields = object_of(data)
     if not fields.get("status"):
         raise UnexpectedAnswer("The server accepted the request without naming a status.", may_have_started=True)
     names = _strings(fields.get("classes"))
-    return Accepted(_text(fields, "path"), fields.get("bucket") or None, tuple(sorted(names)))
+    return Accepted(text_of(fields, "path"), fields.get("bucket") or None, tuple(sorted(names)))
 
 
 def parse_backup_status(data: Any) -> OperationStatus:
@@ -87,41 +87,43 @@ def parse_restore_status(data: Any) -> OperationStatus:
 
 def parse_list(data: Any) -> tuple[ListedBackup, ...]:
     """Read the list of backups, in the server's order."""
-    return tuple(_listed(_object(entry)) for entry in _array(data))
+    return tuple(_listed(object_of(entry)) for entry in array_of(data))
 
 
 def parse_meta(data: Any) -> Meta:
     """Read the server's description of itself."""
-    fields = _object(data)
+    fields = object_of(data)
     modules = fields.get("modules") or {}
-    return Meta(_text(fields, "version"), {name: _object(value or {}) for name, value in _object(modules).items()})
+    return Meta(
+        text_of(fields, "version"), {name: object_of(value or {}) for name, value in object_of(modules).items()}
+    )
 
 
 def parse_nodes(data: Any) -> tuple[Node, ...]:
     """Read the nodes of the cluster."""
-    nodes = [_object(entry) for entry in _array(_object(data).get("nodes"))]
-    return tuple(Node(_text(n, "name"), _text(n, "status"), _text(n, "version")) for n in nodes)
+    nodes = [object_of(entry) for entry in array_of(object_of(data).get("nodes"))]
+    return tuple(Node(text_of(n, "name"), text_of(n, "status"), text_of(n, "version")) for n in nodes)
 
 
 def parse_schema(data: Any) -> tuple[CollectionSchema, ...]:
     """Read the collections of the schema."""
-    entries = [_object(entry) for entry in _array(_object(data).get("classes") or [])]
+    entries = [object_of(entry) for entry in array_of(object_of(data).get("classes") or [])]
     return tuple(
-        CollectionSchema(_text(entry, "class"), bool(_object(entry.get("multiTenancyConfig") or {}).get("enabled")))
+        CollectionSchema(text_of(entry, "class"), bool(object_of(entry.get("multiTenancyConfig") or {}).get("enabled")))
         for entry in entries
     )
 
 
 def parse_tenants(data: Any) -> tuple[Tenant, ...]:
     """Read the tenants of a collection; both spellings of their activity are known."""
-    entries = [_object(entry) for entry in _array(data)]
-    activities = [(_text(e, "name"), _text(e, "activityStatus") or "HOT") for e in entries]
+    entries = [object_of(entry) for entry in array_of(data)]
+    activities = [(text_of(e, "name"), text_of(e, "activityStatus") or "HOT") for e in entries]
     return tuple(Tenant(name, _ACTIVITY.get(activity, activity)) for name, activity in activities)
 
 
 def parse_aliases(data: Any) -> tuple[str, ...]:
     """Read the names of the aliases."""
-    return tuple(_text(_object(entry), "alias") for entry in _array(_object(data).get("aliases") or []))
+    return tuple(text_of(object_of(entry), "alias") for entry in array_of(object_of(data).get("aliases") or []))
 
 
 def parse_nothing(data: Any) -> None:
@@ -140,14 +142,14 @@ def parse_time(text: Any) -> datetime | None:
 
 
 def _status(kind: OperationKind, data: Any) -> OperationStatus:
-    fields = _object(data)
+    fields = object_of(data)
     if "status" not in fields:
         raise UnexpectedAnswer("The server answered a status request without a status.")
     return OperationStatus(
         kind,
-        parse_status(_text(fields, "status")),
-        error=_text(fields, "error"),
-        server_path=_text(fields, "path"),
+        parse_status(text_of(fields, "status")),
+        error=text_of(fields, "error"),
+        server_path=text_of(fields, "path"),
         started_at=parse_time(fields.get("startedAt")),
         completed_at=parse_time(fields.get("completedAt")),
         pre_compression_bytes=_bytes_of(fields),
@@ -158,8 +160,8 @@ def _status(kind: OperationKind, data: Any) -> OperationStatus:
 
 def _listed(fields: Mapping[str, Any]) -> ListedBackup:
     return ListedBackup(
-        _text(fields, "id"),
-        parse_status(_text(fields, "status")),
+        text_of(fields, "id"),
+        parse_status(text_of(fields, "status")),
         tuple(sorted(_strings(fields.get("classes")))),
         started_at=parse_time(fields.get("startedAt")),
         completed_at=parse_time(fields.get("completedAt")),
@@ -174,22 +176,25 @@ def _bytes_of(fields: Mapping[str, Any]) -> int | None:
     return round(size * _GIB) if isinstance(size, int | float) and math.isfinite(size) else None
 
 
-def _text(fields: Mapping[str, Any], name: str) -> str:
+def text_of(fields: Mapping[str, Any], name: str) -> str:
+    """Return a text, empty where there is none."""
     value = fields.get(name)
     return value if isinstance(value, str) else ""
 
 
 def _strings(value: Any) -> list[str]:
-    return [item for item in _array(value or []) if isinstance(item, str)]
+    return [item for item in array_of(value or []) if isinstance(item, str)]
 
 
-def _array(value: Any) -> list[Any]:
+def array_of(value: Any) -> list[Any]:
+    """Return a list that must be one."""
     if not isinstance(value, list):
         raise UnexpectedAnswer(f"The server answered {_shown(value)} where a list belongs.")
     return value
 
 
-def _object(value: Any) -> dict[str, Any]:
+def object_of(value: Any) -> dict[str, Any]:
+    """Return an object that must be one."""
     if not isinstance(value, dict):
         raise UnexpectedAnswer(f"The server answered {_shown(value)} where an object belongs.")
     return value

@@ -38,11 +38,15 @@ class Call(Generic[T_co]):
     body: Any = None
     backup_id: str | None = None
     has_answer: bool = True
+    is_query: bool = False
+    """Of a POST: whether it only asks, so that it may be sent again."""
+    permission: str = "manage_backups"
+    """What a role must hold for it, told where the server refuses it."""
 
     @property
     def is_repeatable(self) -> bool:
         """Whether sending it twice does what sending it once does."""
-        return self.method != "POST"
+        return self.method != "POST" or self.is_query
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ _BY_TEXT: tuple[tuple[str, type[WeaviateError], str], ...] = (
 
 _BY_CODE: dict[int, tuple[type[WeaviateError], str]] = {
     401: (Unauthenticated, "Look at the API key or token in the Airflow connection."),
-    403: (Forbidden, "The user needs a role with the permission manage_backups on these collections."),
+    403: (Forbidden, "The user needs a role with the permission {permission} on these collections."),
     404: (NotFound, "Look at the id, and at the bucket and path if the backup was made with others than the default."),
     405: (Rejected, "This server is too old for that call."),
 }
@@ -123,7 +123,7 @@ def read_answer(call: Call[T], answer: HttpAnswer) -> T:
 def error_of(call: Call[Any], answer: HttpAnswer) -> WeaviateError:
     """Return the error that an answer outside 2xx stands for."""
     code, text = answer.status_code, _message(answer.body)
-    kind, hint = _classify(code, text)
+    kind, hint = _classify(code, text, call.permission)
     if answer.body.lstrip().startswith(b"<") and not issubclass(kind, ServerFault):
         kind, hint = UnexpectedAnswer, _NOT_WEAVIATE
     error = kind(
@@ -131,7 +131,7 @@ def error_of(call: Call[Any], answer: HttpAnswer) -> WeaviateError:
         hint=hint,
         backup_id=call.backup_id,
         status_code=code,
-        may_have_started=call.method == "POST" and code // 100 == _FAULT,
+        may_have_started=not call.is_repeatable and code // 100 == _FAULT,
     )
     if isinstance(error, OperationInProgress) and (found := _BLOCKING.search(text)):
         error.blocking_id = found[1]
@@ -156,7 +156,7 @@ def no_answer(call: Call[Any], base_url: str, reason: object, *, never_sent: boo
         f"No answer from {base_url} to {call.method} {call.path}: {reason}.",
         hint="Look at host, port and scheme of the connection, and whether the server runs.",
         backup_id=call.backup_id,
-        may_have_started=call.method == "POST" and not never_sent,
+        may_have_started=not call.is_repeatable and not never_sent,
     )
 
 
@@ -177,7 +177,7 @@ def bad_url(base_url: str) -> InvalidConnection:
     return InvalidConnection(f"{base_url!r} is not a URL.", hint="Look at host, port and scheme of the connection.")
 
 
-def _classify(code: int, text: str) -> tuple[type[WeaviateError], str]:
+def _classify(code: int, text: str, permission: str) -> tuple[type[WeaviateError], str]:
     if code // 100 == _REDIRECT:
         return (
             UnexpectedAnswer,
@@ -189,7 +189,8 @@ def _classify(code: int, text: str) -> tuple[type[WeaviateError], str]:
                 return kind, hint
     if code // 100 == _FAULT or code in PASSING_CODES:
         return ServerFault, "Look at the server's log, and at its access to the backend's storage."
-    return _BY_CODE.get(code, (Rejected, ""))
+    kind, hint = _BY_CODE.get(code, (Rejected, ""))
+    return kind, hint.format(permission=permission)
 
 
 def _message(body: bytes) -> str:
@@ -209,7 +210,7 @@ def _message(body: bytes) -> str:
 
 
 def _decoded(call: Call[Any], answer: HttpAnswer) -> Any:
-    may_have_started = call.method == "POST"
+    may_have_started = not call.is_repeatable
     if not answer.body.strip():
         raise UnexpectedAnswer(
             f"Weaviate answered {answer.status_code} with nothing to {call.method} {call.path}.",
