@@ -1,4 +1,4 @@
-"""Request builders for what a server holds (objects, counts, nearest vectors), who may use it, and what it is made of."""
+"""Request builders for what a server holds (objects, counts, nearest vectors), who may use it, what it is made of."""
 
 from __future__ import annotations
 
