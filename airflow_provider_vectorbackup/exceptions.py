@@ -20,7 +20,8 @@
     ├── IntegrityError                       what lies in storage is not what it should be
     │   ├── BrokenDescriptor                 a descriptor of Weaviate's, or a manifest of ours, can't be read
     │   ├── ChunkDamaged                     a chunk is not what a server wrote
-    │   └── BackupDamaged                    a verification found that a backup can't be restored whole
+    │   ├── BackupDamaged                    a verification found that a backup can't be restored whole
+    │   └── ContentDiffers                   a cluster does not hold what was recorded
     ├── StorageError                         the storage of a location can't be read or written
     │   ├── ObjectNotFound                   there is no such object
     │   ├── ObjectChanged                    the object was written anew since it was listed
@@ -141,6 +142,10 @@ class BrokenDescriptor(IntegrityError):
 
 class BackupDamaged(IntegrityError):
     """A verification found that a backup can't be restored whole."""
+
+
+class ContentDiffers(IntegrityError):
+    """A cluster does not hold what was recorded."""
 
 
 class ChunkDamaged(IntegrityError):

@@ -26,7 +26,12 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "operators": _modules(
-            "operators.create", "operators.restore", "operators.cancel", "operators.verify", "operators.copy"
+            "operators.create",
+            "operators.restore",
+            "operators.cancel",
+            "operators.verify",
+            "operators.copy",
+            "operators.content",
         ),
         "sensors": _modules("sensors.weaviate", "sensors.freshness"),
         "hooks": _modules("hooks.weaviate"),

@@ -9,6 +9,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from airflow_provider_vectorbackup.actions.backup_content import (
+    Recording,
+    record_after,
+    record_before,
+    require_place,
+)
 from airflow_provider_vectorbackup.actions.bases import BaseWish, as_made, find_base
 from airflow_provider_vectorbackup.actions.evidence import OpenStore, explained
 from airflow_provider_vectorbackup.actions.lost_answers import found_after_loss
@@ -69,6 +75,7 @@ class BackupOrder:
     :param id_is_chosen: whether the user chose the id (else it is this task run's own).
     :param incremental_base: a backup id, ``latest``, or None for a full backup.
     :param location: where the backup will lie, as a worker reaches it.
+    :param records_content: whether what the server holds is recorded, just before and just after.
     :param timeout_seconds: how long to wait for its end, from its start.
     """
 
@@ -84,6 +91,7 @@ class BackupOrder:
     location: str | None = None
     if_exists: IfExists = IfExists.FAIL
     inactive_tenants: InactiveTenants = InactiveTenants.WARN
+    records_content: bool = False
     timeout_seconds: float = DAY_SECONDS
 
 
@@ -126,6 +134,8 @@ def begin_backup(
     :raises OperationInProgress: the server is busy with another one; nothing was started.
     :raises SelectionMismatch: the server took on other collections; the backup was canceled.
     """
+    if order.records_content:
+        require_place(root_of(order.location, order.address))
     server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)
     order = replace(order, address=without_needless_overrides(server, order.address))
@@ -176,6 +186,8 @@ def _start(
     reactivated = prepare_tenants(client, plan.left_out, order.inactive_tenants, remember)
     operation = replace(operation, reactivated=reactivated)
     try:
+        if order.records_content and open_store:
+            record_before(client, server, operation, Recording(order.inactive_tenants, memory, open_store))
         accepted = _post(client, call, order, past, sent)
         operation = replace(operation, server_path=accepted.server_path if accepted else "")
         taken = accepted.collections if accepted else _listed(client, server, operation)
@@ -335,20 +347,33 @@ def _require_ours(order: BackupOrder, found: OperationStatus, past: _Past) -> No
 
 
 def finish_backup(
-    client: WeaviateClient, outcome: Outcome, memory: Memory, open_store: OpenStore | None = None
+    client: WeaviateClient,
+    outcome: Outcome,
+    memory: Memory,
+    open_store: OpenStore | None = None,
+    *,
+    content_of: InactiveTenants | None = None,
 ) -> dict[str, Any]:
     """Put back tenants that were activated for a backup, and return the task's result.
 
     :param open_store: opens the operation's location, to see what an incremental backup really builds on.
+    :param content_of: if what the server holds is recorded after a backup that ended well: the backup's policy about
+        tenants that are not active.
     :raises VectorBackupError: the backup did not end in success, or its end was not seen.
     """
     operation, remembered = outcome.operation, recall(memory, OperationKind.BACKUP)
-    if operation.reactivated:
-        put_back(client, operation.reactivated)
-        # A later try must not put back again what somebody may have changed since.
-        remembered = replace(remembered, operation=replace(operation, reactivated={})) if remembered else None
-    if remembered:
-        remembered.as_ended(outcome).keep(memory)
-    if outcome.status and outcome.status.status is Status.SUCCESS:
+    is_made = outcome.status is not None and outcome.status.status is Status.SUCCESS
+    recorded = {}
+    try:
+        if content_of and is_made and open_store:
+            recorded = {"content": record_after(client, operation, Recording(content_of, memory, open_store))}
+    finally:
+        if operation.reactivated:
+            put_back(client, operation.reactivated)
+            # A later try must not put back again what somebody may have changed since.
+            remembered = replace(remembered, operation=replace(operation, reactivated={})) if remembered else None
+        if remembered:
+            remembered.as_ended(outcome).keep(memory)
+    if is_made:
         outcome = replace(outcome, operation=as_made(operation, Place.of(open_store, operation.root)))
-    return conclude(explained(client, open_store, outcome))
+    return conclude(explained(client, open_store, outcome)) | recorded

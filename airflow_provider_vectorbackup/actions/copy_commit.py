@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 
+from airflow_provider_vectorbackup.actions.content_records import copy_records
 from airflow_provider_vectorbackup.actions.copy_plan import StoredPlan
 from airflow_provider_vectorbackup.actions.copy_target import below
 from airflow_provider_vectorbackup.exceptions import (
@@ -49,6 +50,7 @@ def commit(source: Store, target: Store, plan: StoredPlan, listed: Mapping[str, 
     objects = {below(key): entry for key, entry in entries.items()}
     manifest = Manifest(objects, plan.source, plan.method.value).to_json()
     target.write(manifest_key(plan.backup_id), [manifest], len(manifest))
+    copy_records(source, target, plan.backup_id)
     target.settle()
     _create(target, plan, plan.final.key, contents[plan.final.key])
     return manifest_key(plan.backup_id)

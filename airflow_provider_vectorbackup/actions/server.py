@@ -70,6 +70,14 @@ def ready_server(client: WeaviateClient, server: Server) -> Server:
     return replace(server, nodes=healthy_nodes(client), collections=client.send(calls.read_schema()))
 
 
+def whole_server(client: WeaviateClient) -> Server:
+    """Ask a server what it is and what it has, no backend in view.
+
+    :raises ServerNotReady: a node is not healthy.
+    """
+    return ready_server(client, server_of(client.send(calls.read_meta()), ""))
+
+
 def server_of(meta: Meta, backend: str) -> Server:
     """Return what a server says of itself and of one backend."""
     settings = meta.modules.get(_MODULE_PREFIX + backend, {})

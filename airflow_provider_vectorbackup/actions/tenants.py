@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 
+from airflow_provider_vectorbackup.actions.memory import Memory
 from airflow_provider_vectorbackup.actions.server import Server
 from airflow_provider_vectorbackup.backups.selection import names_shown
 from airflow_provider_vectorbackup.exceptions import PreflightFailed
@@ -21,6 +23,9 @@ Tenants = Mapping[str, Mapping[str, str]]
 ACTIVATION_DEADLINE_SECONDS = 600.0
 _POLL_SECONDS = 0.5
 _BATCH = 100
+
+_ACTIVATED = "activated_tenants"
+"""Where it is remembered which tenants are to be put back."""
 
 
 class InactiveTenants(StrEnum):
@@ -76,6 +81,29 @@ def prepare_tenants(
         raise
     log.info("Activated for this backup, to be put back afterwards: %s", what)
     return left_out
+
+
+@contextmanager
+def activated(client: WeaviateClient, tenants: Tenants, memory: Memory) -> Iterator[None]:
+    """Keep tenants active meanwhile, and put them back.
+
+    :param memory: has them for :func:`put_back_left`, if this process is killed.
+    :raises PreflightFailed: one did not become active.
+    """
+    memory.set(_ACTIVATED, {name: dict(activities) for name, activities in tenants.items()})
+    try:
+        _activate(client, tenants)
+        yield
+    finally:
+        put_back(client, tenants)
+        memory.delete(_ACTIVATED)
+
+
+def put_back_left(client: WeaviateClient, memory: Memory) -> None:
+    """Put back tenants that an earlier try of this task activated and was killed over."""
+    if left := memory.get(_ACTIVATED):
+        put_back(client, left)
+        memory.delete(_ACTIVATED)
 
 
 def put_back(client: WeaviateClient, tenants: Tenants) -> None:

@@ -1,6 +1,10 @@
-"""Operators: back up, restore, cancel, verify, copy."""
+"""Operators: back up, restore, cancel, verify, copy; record and compare contents."""
 
 from airflow_provider_vectorbackup.operators.cancel import WeaviateCancelBackupOperator
+from airflow_provider_vectorbackup.operators.content import (
+    WeaviateCompareContentOperator,
+    WeaviateContentRecordOperator,
+)
 from airflow_provider_vectorbackup.operators.copy import WeaviateCopyBackupOperator
 from airflow_provider_vectorbackup.operators.create import WeaviateCreateBackupOperator
 from airflow_provider_vectorbackup.operators.restore import WeaviateRestoreBackupOperator
@@ -8,6 +12,8 @@ from airflow_provider_vectorbackup.operators.verify import WeaviateVerifyBackupO
 
 __all__ = [
     "WeaviateCancelBackupOperator",
+    "WeaviateCompareContentOperator",
+    "WeaviateContentRecordOperator",
     "WeaviateCopyBackupOperator",
     "WeaviateCreateBackupOperator",
     "WeaviateRestoreBackupOperator",

@@ -77,6 +77,27 @@ def whole_number(argument: str, value: Any) -> int | None:
         raise InvalidRequest(f"{argument} is {value!r}.", hint="Give a whole number.") from None
 
 
+def positive(argument: str, value: Any) -> int:
+    """Return a whole number from 1 on, given as one or as text.
+
+    :raises InvalidRequest: it is none, or nothing is given.
+    """
+    number_given = whole_number(argument, value)
+    if number_given is None or number_given < 1:
+        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give 1 or more.")
+    return number_given
+
+
+def fraction(argument: str, value: Any) -> float:
+    """Return a number from 0 to 1, given as one or as text.
+
+    :raises InvalidRequest: it is none.
+    """
+    if 0 <= (given := _number(value)) <= 1:
+        return given
+    raise InvalidRequest(f"{argument} is {value!r}.", hint="Give a number from 0 to 1.")
+
+
 def choice(argument: str, value: Any, kinds: type[E]) -> E:
     """Return a member of an enumeration, given by its value.
 

@@ -11,7 +11,7 @@ from airflow.configuration import conf
 from airflow.sdk import BaseOperator
 
 from airflow_provider_vectorbackup.actions.memory import FollowedOperation, Memory
-from airflow_provider_vectorbackup.backups.ids import require_legal_id
+from airflow_provider_vectorbackup.backups.ids import default_id, require_legal_id
 from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation, summary_of
 from airflow_provider_vectorbackup.backups.slot import SlotWait
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
@@ -35,6 +35,14 @@ _DEFERRAL_MARGIN = timedelta(minutes=30)
 def default_deferrable() -> bool:
     """Return Airflow's setting ``[operators] default_deferrable``."""
     return conf.getboolean("operators", "default_deferrable", fallback=False)
+
+
+def id_of_run(context: Context) -> str:
+    """Return the id that is a task run's own, the same for every try."""
+    ti = context["ti"]
+    prefix = conf.get("vectorbackup", "id_prefix", fallback="")
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return default_id(prefix, ti.dag_id, ti.task_id, ti.run_id, map_index)
 
 
 class OnServer:

@@ -103,7 +103,7 @@ class CopyTask(UnwindsWhenKilled, BaseOperator):
             arguments.choice("method", self.method, Method),
             arguments.choice("on_conflict", self.on_conflict, OnConflict),
             threads=arguments.whole_number("threads", self.threads) or 0,
-            buffer_bytes=_positive("buffer_mib", arguments.whole_number("buffer_mib", self.buffer_mib)) * _MEBIBYTE,
+            buffer_bytes=arguments.positive("buffer_mib", self.buffer_mib) * _MEBIBYTE,
             bytes_per_second=arguments.number("max_mib_per_second", rate) * _MEBIBYTE if arguments.text(rate) else None,
             owner=self._owner(context),
         )
@@ -159,7 +159,7 @@ class PlanCopyOperator(CopyTask):
 
         began_at = time.time()
         with self.copying(context) as given, named(given, open_store, memory_of(context)) as order:
-            workers = _positive("workers", arguments.whole_number("workers", self.workers))
+            workers = arguments.positive("workers", self.workers)
             if arguments.flag("dry_run", self.dry_run):
                 plan: dict[str, Any] = {"shares": 0, "summary": plan_copy(order, open_store).summary()}
             else:
@@ -221,12 +221,6 @@ class FinishCopyOperator(CopyTask):
                 return dict(plan["summary"])
             moved: Iterable[Mapping[str, int]] = [each for each in self.moved or () if each]
             return finish_shared(order, open_store, plan, moved, time.time() - plan["began_at"]).summary()
-
-
-def _positive(argument: str, value: int | None) -> int:
-    if value is None or value < 1:
-        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give 1 or more.")
-    return value
 
 
 def _mapping(plan: Any) -> dict[str, Any]:

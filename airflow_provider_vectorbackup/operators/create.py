@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.configuration import conf
-
 from airflow_provider_vectorbackup.actions.memory import Memory
-from airflow_provider_vectorbackup.backups.ids import default_id
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.status import OperationKind
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
 from airflow_provider_vectorbackup.operators import arguments
-from airflow_provider_vectorbackup.operators.base import WeaviateOperationOperator
+from airflow_provider_vectorbackup.operators.base import WeaviateOperationOperator, id_of_run
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_vectorbackup.actions.backup import BackupOrder
+    from airflow_provider_vectorbackup.actions.tenants import InactiveTenants
     from airflow_provider_vectorbackup.backups.outcome import Outcome
     from airflow_provider_vectorbackup.triggers.weaviate import WeaviateBackupTrigger
     from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
@@ -44,6 +42,9 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
     :param compression: such as ``DefaultCompression``, ``BestSpeed``, ``ZstdDefaultCompression``, ``NoCompression``.
     :param inactive_tenants: about tenants that this server would leave out: ``warn``, ``fail``, or ``activate`` (and
         put back when the backup has ended).
+    :param content_record: whether what the server holds is recorded just before the backup and just after it, and
+        stored beside it: what a restore can be compared with, months later. Needs a location. Of tenants that are not
+        active it tells nothing, unless they are activated. In the result: ``content``.
     :param if_exists: about a finished backup under an id that you chose and that this run did not make: ``fail`` or
         ``reuse``.
 
@@ -65,6 +66,7 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
         "path",
         "location",
         "inactive_tenants",
+        "content_record",
         "if_exists",
     )
     template_fields_renderers = dict.fromkeys(("include", "exclude", "include_users", "include_roles"), "json")
@@ -82,6 +84,7 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
         incremental_base_backup_id: str | None = None,
         compression: str | None = None,
         inactive_tenants: str = "warn",
+        content_record: bool | str = False,
         if_exists: str = "fail",
         **kwargs: Any,
     ) -> None:
@@ -94,6 +97,7 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
         self.incremental_base_backup_id = incremental_base_backup_id
         self.compression = compression
         self.inactive_tenants = inactive_tenants
+        self.content_record = content_record
         self.if_exists = if_exists
 
     def begin(self, client: WeaviateClient, context: Context, memory: Memory) -> Operation:
@@ -109,7 +113,10 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
         from airflow_provider_vectorbackup.actions.backup import finish_backup
         from airflow_provider_vectorbackup.hooks.storage import open_store
 
-        return finish_backup(client, outcome, memory, open_store)
+        is_recorded = arguments.flag("content_record", self.content_record)
+        return finish_backup(
+            client, outcome, memory, open_store, content_of=self._inactive_tenants() if is_recorded else None
+        )
 
     def trigger_class(self) -> type[WeaviateBackupTrigger]:
         """Return the trigger that waits for a backup."""
@@ -119,16 +126,12 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
 
     def _order(self, context: Context) -> BackupOrder:
         from airflow_provider_vectorbackup.actions.backup import BackupOrder, IfExists
-        from airflow_provider_vectorbackup.actions.tenants import InactiveTenants
 
         chosen_id = arguments.text(self.backup_id)
-        address = self.address(chosen_id or _default_id(context))
-        inactive = arguments.choice("inactive_tenants", self.inactive_tenants, InactiveTenants)
-        if inactive is InactiveTenants.ACTIVATE and not self.wait_for_completion:
-            raise InvalidRequest(
-                "inactive_tenants is 'activate', but wait_for_completion is off.",
-                hint="The tenants are put back when the backup has ended, so this task must wait for it.",
-            )
+        address = self.address(chosen_id or id_of_run(context))
+        inactive, records_content = self._inactive_tenants(), arguments.flag("content_record", self.content_record)
+        if not self.wait_for_completion:
+            self._require_no_end(inactive, records_content=records_content)
         return BackupOrder(
             address,
             id_is_chosen=chosen_id is not None,
@@ -142,12 +145,25 @@ class WeaviateCreateBackupOperator(WeaviateOperationOperator):
             location=self.hook.location(address.backend, arguments.text(self.location)),
             if_exists=arguments.choice("if_exists", self.if_exists, IfExists),
             inactive_tenants=inactive,
+            records_content=records_content,
             timeout_seconds=arguments.seconds("timeout", self.timeout),
         )
 
+    def _inactive_tenants(self) -> InactiveTenants:
+        from airflow_provider_vectorbackup.actions.tenants import InactiveTenants
 
-def _default_id(context: Context) -> str:
-    ti = context["ti"]
-    prefix = conf.get("vectorbackup", "id_prefix", fallback="")
-    map_index = -1 if ti.map_index is None else ti.map_index
-    return default_id(prefix, ti.dag_id, ti.task_id, ti.run_id, map_index)
+        return arguments.choice("inactive_tenants", self.inactive_tenants, InactiveTenants)
+
+    @staticmethod
+    def _require_no_end(inactive: InactiveTenants, *, records_content: bool) -> None:
+        """Raise if something is to be done at the end of a backup that is not waited for."""
+        if inactive == "activate":
+            raise InvalidRequest(
+                "inactive_tenants is 'activate', but wait_for_completion is off.",
+                hint="The tenants are put back when the backup has ended, so this task must wait for it.",
+            )
+        if records_content:
+            raise InvalidRequest(
+                "content_record is set, but wait_for_completion is off.",
+                hint="The second record is taken when the backup has ended, so this task must wait for it.",
+            )
