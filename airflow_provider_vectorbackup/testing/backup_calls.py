@@ -101,6 +101,10 @@ def finish(state: ServerState, slot: Running, end: End | None = None) -> None:
     """End a running backup as it was told to end."""
     ended, error = end or (("CANCELED", _CANCELED) if slot.canceled else state.next_end())
     slot.ended, slot.polls_left = True, 0
+    if ended == "SUCCESS":
+        # A real server takes each shard at a moment of its own. Here it is the end for all, so that a test can make
+        # objects that come while a backup runs part of it.
+        _take(state, state.backups[slot.key])
     if ended != "SUCCESS":
         state.free(slot, status=ended, error=error, completed_at=state.now())
     elif not slot.early_polls_left:
@@ -127,18 +131,26 @@ def require_config(state: ServerState, config: Mapping[str, Any]) -> None:
 
 
 def _start(state: ServerState, key: Key, chosen: list[str], base_id: str, compression: str) -> None:
-    left_out = {"FROZEN"} if state.knows(features.INACTIVE_TENANTS) else {"FROZEN", "COLD"}
-    state.backups[key] = StoredBackup(
+    made = StoredBackup(
         "STARTED",
         state.now(),
-        {name: state.collections[name].copy(frozenset(left_out)) for name in chosen},
-        aliases={alias: name for alias, name in state.aliases.items() if name in chosen},
+        {name: state.collections[name] for name in chosen},
         nodes=tuple(state.nodes),
         base_id=base_id,
         compression=compression,
     )
+    _take(state, made)
+    state.backups[key] = made
     polls, early = state.running_polls, state.early_success_polls
     state.running[OperationKind.BACKUP] = Running(OperationKind.BACKUP, key, tuple(chosen), polls, early)
+
+
+def _take(state: ServerState, made: StoredBackup) -> None:
+    """Let a backup hold what its collections are now; one that was deleted meanwhile stays as it was."""
+    left_out = frozenset({"FROZEN"} if state.knows(features.INACTIVE_TENANTS) else {"FROZEN", "COLD"})
+    left = [name for name in made.collections if name in state.collections]
+    made.collections |= {name: state.collections[name].copy(left_out) for name in left}
+    made.aliases = {alias: name for alias, name in state.aliases.items() if name in made.collections}
 
 
 def _advance(state: ServerState, slot: Running) -> bool:

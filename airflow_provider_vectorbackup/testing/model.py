@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from airflow_provider_vectorbackup.backups.status import OperationKind
+from airflow_provider_vectorbackup.weaviate.content_answers import Vector
 from airflow_provider_vectorbackup.weaviate.features import Feature, Version, parse_version
 
 BUCKET_KEYS = ("bucketName", "containerName")
@@ -33,9 +36,17 @@ class Refused(Exception):
     def __init__(self, status: int, message: str, *, framework: int | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.body: dict[str, Any] = (
+        self.body: dict[str, Any] | None = (
             {"code": framework, "message": message} if framework else {"error": [{"message": message}]}
         )
+
+
+class NotThere(Refused):
+    """404 without a word."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "not found")
+        self.body = None
 
 
 class EmptyAnswer(Exception):
@@ -59,16 +70,41 @@ class Key(NamedTuple):
 
 
 @dataclass
+class StoredObject:
+    """An object; its vectors by name, the unnamed one under ""."""
+
+    properties: dict[str, Any] = field(default_factory=dict)
+    vectors: dict[str, Vector] = field(default_factory=dict)
+
+
+@dataclass
 class Collection:
-    """A collection; ``tenants`` (tenant -> HOT, COLD, FROZEN) is None if it has no multi-tenancy."""
+    """A collection.
+
+    :param tenants: tenant -> HOT, COLD, FROZEN; None if it has no multi-tenancy.
+    :param config: what else the schema says of it, as it was given.
+    :param objects: tenant ("" without tenants) -> id -> object.
+    """
 
     name: str
     tenants: dict[str, str] | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    objects: dict[str, dict[str, StoredObject]] = field(default_factory=dict)
+
+    @property
+    def vector_names(self) -> tuple[str, ...]:
+        """Which vectors its objects can have; "" is the unnamed one."""
+        return tuple(self.config.get("vectorConfig") or ("",))
+
+    def objects_of(self, tenant: str) -> dict[str, StoredObject]:
+        """Return the objects of a tenant, to look at or to change."""
+        return self.objects.setdefault(tenant, {})
 
     def copy(self, left_out: frozenset[str] = frozenset()) -> Collection:
         """Return one that later changes do not reach, without tenants of the given activities."""
         kept = None if self.tenants is None else {n: a for n, a in self.tenants.items() if a not in left_out}
-        return Collection(self.name, kept)
+        objects = {t: found for t, found in self.objects.items() if kept is None or t in kept}
+        return Collection(self.name, kept, copy.deepcopy(self.config), copy.deepcopy(objects))
 
 
 @dataclass
@@ -126,12 +162,18 @@ class ServerState:
     :param aliases: alias -> collection.
     :param api_keys: if there are any, requests without one of them get 401.
     :param permitted: the collections that the caller may back up and restore; None: all.
+    :param roles: role -> its permissions, as ``/v1/authz/roles`` shows them. They forbid nothing.
+    :param own_roles: those of them that the caller has, as ``/v1/users/own-info`` shows them; None: no word of roles.
+    :param holders: collection -> the nodes on which its shards lie; one that is not named lies on all.
+    :param cluster_id: two servers with the same one, and nodes of the same names, say they are one cluster.
     :param running_polls: how many looks at the status find an operation running before it ends; None: it runs until
         ``finish()``. Holds for operations started afterwards.
     :param early_success_polls: how many looks then find a backup's SUCCESS without a completion time.
     :param loses_final_write: whether a backup then falls back to STARTED, for ever.
     :param cancels_too_late: whether a cancellation comes too late: a backup ends in SUCCESS all the same, and a restore
         shows CANCELED once, then SUCCESS.
+    :param after_restore: is given the collections that a restore brings, by name, and may change or remove them;
+        it must not ask the server.
     """
 
     version: str = "1.39.2"
@@ -146,10 +188,15 @@ class ServerState:
     aliases: dict[str, str] = field(default_factory=dict)
     api_keys: set[str] = field(default_factory=set, repr=False)
     permitted: set[str] | None = None
+    roles: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    own_roles: list[str] | None = None
+    holders: dict[str, set[str]] = field(default_factory=dict)
+    cluster_id: str = field(default_factory=lambda: secrets.token_hex(4))
     running_polls: int | None = 1
     early_success_polls: int = 0
     loses_final_write: bool = False
     cancels_too_late: bool = False
+    after_restore: Callable[[dict[str, Collection]], None] | None = None
     backups: dict[Key, StoredBackup] = field(default_factory=dict)
     restores: dict[Key, StoredRestore] = field(default_factory=dict)
     running: dict[OperationKind, Running] = field(default_factory=dict)
@@ -171,6 +218,10 @@ class ServerState:
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
         self._last_time = max(now, self._last_time + timedelta(milliseconds=1))
         return self._last_time
+
+    def collection(self, name: str) -> Collection | None:
+        """Return what a collection's name or alias stands for; None if there is nothing."""
+        return self.collections.get(self.aliases.get(name, name))
 
     def key(self, backend: str, backup_id: str, given: Mapping[str, str | None]) -> Key:
         """Return where a backup lies; ``given`` may override ``bucket`` and ``path``."""

@@ -11,6 +11,7 @@ from airflow_provider_vectorbackup.testing.backup_calls import require_config, r
 from airflow_provider_vectorbackup.testing.model import (
     OTHER_CODES,
     RESTORE_STATES,
+    Collection,
     EmptyAnswer,
     End,
     Key,
@@ -162,14 +163,18 @@ def _left_cancelling(state: ServerState, key: Key) -> bool:
 def _apply(state: ServerState, slot: Running) -> list[str]:
     """Put the collections into the schema; return what the server says of those that it could not put there."""
     made, conflicts = state.backups[slot.key], []
+    brought: dict[str, Collection] = {}
     for name in slot.collections:
         if problem := _in_the_way(state, name):
             conflicts.append(f'"{name}": error when trying to restore class: {problem}')
             continue
-        state.collections[name] = made.collections[name].copy()
+        brought[name] = made.collections[name].copy()
         for alias, target in made.aliases.items():
             if target == name and (alias not in state.aliases or slot.overwrite_alias):
                 state.aliases[alias] = name
+    if state.after_restore is not None:
+        state.after_restore(brought)
+    state.collections |= brought
     return conflicts
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from airflow_provider_vectorbackup.testing import backup_calls, restore_calls, schema_calls
+from airflow_provider_vectorbackup.testing import backup_calls, object_calls, query_calls, restore_calls, schema_calls
 from airflow_provider_vectorbackup.testing.model import EmptyAnswer, Refused, ServerState
 from airflow_provider_vectorbackup.weaviate import features
 from airflow_provider_vectorbackup.weaviate.features import Feature
@@ -43,6 +43,7 @@ class _Route:
 
 
 _BACKEND, _ID, _NAME = r"/backups/([^/]+)", r"/backups/([^/]+)/([^/]+)", r"/schema/([^/]+)"
+_OBJECT, _ALIAS = r"/objects/([^/]+)/([^/]+)", r"/aliases/([^/]+)"
 _LIST, _CANCEL = features.LIST_AND_CANCEL, features.LIST_AND_CANCEL
 
 
@@ -53,15 +54,26 @@ def _route(method: str, path: str, handler: Handler, success: int = 200, since: 
 _ROUTES = (
     _route("GET", r"/\.well-known/(?:ready|live)", lambda _s, _r, _a, _b: None),
     _route("GET", "/meta", lambda s, _r, _a, _b: schema_calls.meta(s)),
-    _route("GET", "/nodes", lambda s, _r, _a, _b: schema_calls.nodes(s)),
+    _route("GET", "/nodes", lambda s, r, _a, _b: schema_calls.nodes(s, r.params)),
+    _route("GET", "/cluster/statistics", lambda s, _r, _a, _b: schema_calls.statistics(s)),
+    _route("GET", "/users/own-info", lambda s, _r, _a, _b: schema_calls.own_info(s)),
+    _route("GET", "/authz/roles", lambda s, _r, _a, _b: schema_calls.roles(s)),
     _route("GET", "/schema", lambda s, _r, _a, _b: schema_calls.schema(s)),
     _route("POST", "/schema", lambda s, r, _a, _b: schema_calls.create_collection(s, r.body)),
+    _route("GET", _NAME, lambda s, _r, name, _b: schema_calls.collection(s, name)),
     _route("DELETE", _NAME, lambda s, _r, name, _b: schema_calls.delete_collection(s, name)),
     _route("GET", _NAME + "/tenants", lambda s, _r, name, _b: schema_calls.tenants(s, name)),
     _route("PUT", _NAME + "/tenants", lambda s, r, name, _b: schema_calls.set_tenants(s, name, r.body, new=False)),
     _route("POST", _NAME + "/tenants", lambda s, r, name, _b: schema_calls.set_tenants(s, name, r.body, new=True)),
     _route("GET", "/aliases", lambda s, _r, _a, _b: schema_calls.aliases(s), since=features.ALIASES),
     _route("POST", "/aliases", lambda s, r, _a, _b: schema_calls.create_alias(s, r.body), since=features.ALIASES),
+    _route("DELETE", _ALIAS, lambda s, _r, alias, _b: schema_calls.delete_alias(s, alias), 204, features.ALIASES),
+    _route("GET", "/objects", lambda s, r, _a, _b: object_calls.list_all(s, r.params)),
+    _route("POST", "/objects", lambda s, r, _a, _b: object_calls.create(s, r.body)),
+    _route("POST", "/batch/objects", lambda s, r, _a, _b: object_calls.write_all(s, r.body)),
+    _route("GET", _OBJECT, lambda s, r, name, id_: object_calls.read(s, name, id_, r.params)),
+    _route("DELETE", _OBJECT, lambda s, r, name, id_: object_calls.delete(s, name, id_, r.params), 204),
+    _route("POST", "/graphql", lambda s, r, _a, _b: query_calls.answer(s, r.body)),
     _route("POST", _BACKEND, lambda s, r, backend, _b: backup_calls.create(s, backend, r.body)),
     _route("GET", _BACKEND, lambda s, r, backend, _b: backup_calls.list_all(s, backend, r.params), since=_LIST),
     _route("GET", _ID, lambda s, r, backend, id_: backup_calls.status(s, backend, id_, r.params)),

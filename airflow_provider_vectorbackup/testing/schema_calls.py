@@ -1,11 +1,11 @@
-"""What the stand-in says of itself: meta, nodes, schema, tenants, aliases. Objects it has none."""
+"""What the stand-in says of itself: meta, nodes, members, schema, tenants, aliases, roles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_vectorbackup.testing.model import Collection, Refused, ServerState
+from airflow_provider_vectorbackup.testing.model import Collection, NotThere, Refused, ServerState
 
 _MOST_TENANTS = 100
 _ACTIVITIES = {"ACTIVE": "HOT", "INACTIVE": "COLD", "OFFLOADED": "FROZEN"}
@@ -16,19 +16,52 @@ def meta(state: ServerState) -> dict[str, Any]:
     return {"hostname": "http://[::]:8080", "version": state.version, "modules": state.modules}
 
 
-def nodes(state: ServerState) -> dict[str, Any]:
+def nodes(state: ServerState, params: Mapping[str, str]) -> dict[str, Any]:
     """Answer ``GET /nodes``."""
+    verbose = params.get("output") == "verbose"
     return {
         "nodes": [
-            {"name": name, "status": status, "version": state.version, "shards": None}
+            {
+                "name": name,
+                "status": status,
+                "version": state.version,
+                "shards": _shards(state, name) if verbose else None,
+            }
             for name, status in state.nodes.items()
         ]
     }
 
 
+def statistics(state: ServerState) -> dict[str, Any]:
+    """Answer ``GET /cluster/statistics``."""
+    members = [{"address": f"{name}.{state.cluster_id}:8300", "id": name, "suffrage": 0} for name in state.nodes]
+    told = [{"name": name, "raft": {"latestConfiguration": members}, "status": "HEALTHY"} for name in state.nodes]
+    return {"statistics": told, "synchronized": True}
+
+
+def own_info(state: ServerState) -> dict[str, Any]:
+    """Answer ``GET /users/own-info``; who gave no key is nobody."""
+    if not state.api_keys:
+        raise Refused(401, "unauthorized", framework=401)
+    told = None if state.own_roles is None else [_role(state, name) for name in state.own_roles]
+    return {"username": "tester", "roles": told, "groups": None}
+
+
+def roles(state: ServerState) -> list[dict[str, Any]]:
+    """Answer ``GET /authz/roles``."""
+    return [_role(state, name) for name in state.roles]
+
+
 def schema(state: ServerState) -> dict[str, Any]:
     """Answer ``GET /schema``."""
     return {"classes": [_told(collection) for collection in state.collections.values()]}
+
+
+def collection(state: ServerState, name: str) -> dict[str, Any]:
+    """Answer ``GET /schema/{collection}``; an alias will do."""
+    if (found := state.collection(name)) is None:
+        raise NotThere
+    return _told(found)
 
 
 def create_collection(state: ServerState, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,7 +71,7 @@ def create_collection(state: ServerState, body: Mapping[str, Any]) -> dict[str, 
     if not name or similar or name in state.aliases:
         raise Refused(422, f'class name {name} already exists, or found similar class "{similar}"')
     multi_tenant = bool((body.get("multiTenancyConfig") or {}).get("enabled"))
-    state.collections[name] = Collection(name, {} if multi_tenant else None)
+    state.collections[name] = Collection(name, {} if multi_tenant else None, dict(body))
     return _told(state.collections[name])
 
 
@@ -80,6 +113,12 @@ def create_alias(state: ServerState, body: Mapping[str, str]) -> dict[str, str]:
     return {"alias": alias, "class": name}
 
 
+def delete_alias(state: ServerState, alias: str) -> None:
+    """Answer ``DELETE /aliases/{alias}``."""
+    if state.aliases.pop(alias, None) is None:
+        raise NotThere
+
+
 def _tenants_of(state: ServerState, name: str) -> dict[str, str]:
     if name not in state.collections:
         raise Refused(404, f"class {name} not found")
@@ -90,4 +129,29 @@ def _tenants_of(state: ServerState, name: str) -> dict[str, str]:
 
 
 def _told(collection: Collection) -> dict[str, Any]:
-    return {"class": collection.name, "multiTenancyConfig": {"enabled": collection.tenants is not None}}
+    given = collection.config
+    unnamed = {} if "vectorConfig" in given else {"vectorizer": "none", "vectorIndexType": "hnsw"}
+    return {
+        **unnamed,
+        "properties": None,
+        **given,
+        "class": collection.name,
+        "multiTenancyConfig": (given.get("multiTenancyConfig") or {}) | {"enabled": collection.tenants is not None},
+        "replicationConfig": {"factor": 1} | (given.get("replicationConfig") or {}),
+    }
+
+
+def _shards(state: ServerState, node: str) -> list[dict[str, Any]]:
+    """Return what lies on a node; tenants that are not active are not told of."""
+    here = [c for c in state.collections.values() if node in state.holders.get(c.name, state.nodes)]
+    return [{"class": c.name, "name": shard} for c in here for shard in _shard_names(c)]
+
+
+def _shard_names(collection: Collection) -> list[str]:
+    if collection.tenants is None:
+        return [f"{collection.name.lower()}0"]
+    return [tenant for tenant, activity in collection.tenants.items() if activity == "HOT"]
+
+
+def _role(state: ServerState, name: str) -> dict[str, Any]:
+    return {"name": name, "permissions": state.roles[name]}

@@ -1,17 +1,19 @@
-"""A Weaviate server for tests: its backup API on 127.0.0.1, in memory, with faults on demand."""
+"""A Weaviate server for tests: its API for backups and contents on 127.0.0.1, in memory, with faults on demand."""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import threading
+import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from airflow_provider_vectorbackup.backups.status import OperationKind
-from airflow_provider_vectorbackup.testing import backup_calls, restore_calls, routes
+from airflow_provider_vectorbackup.testing import backup_calls, object_calls, restore_calls, routes
 from airflow_provider_vectorbackup.testing.faults import Fault, Faults, encoded
 from airflow_provider_vectorbackup.testing.loopback_server import ADDRESS, LoopbackServer
 from airflow_provider_vectorbackup.testing.model import Collection, Key, ServerState, StoredBackup, StoredRestore
@@ -23,6 +25,7 @@ _BACKUP_TAKES = timedelta(seconds=2)
 class WeaviateStandIn(ServerState):
     """Answers as Weaviate does to create, status, list, cancel, restore, and to meta, nodes, schema, tenants, aliases.
 
+    It holds objects too: they can be written, listed, counted, searched by vector, and backups carry them.
     A context manager. An operation ends after ``running_polls`` looks at its status, or with :meth:`finish`. Paths are
     those below ``/v1``. What else can be set: :class:`~airflow_provider_vectorbackup.testing.model.ServerState`.
 
@@ -79,9 +82,28 @@ class WeaviateStandIn(ServerState):
         fields = {"conn_type": "weaviate_backup", "host": ADDRESS, "port": self.port, "extra": token | extra}
         return json.dumps(fields)
 
-    def add_collection(self, name: str, tenants: Mapping[str, str] | None = None) -> None:
-        """Make a collection. ``tenants``: tenant -> HOT, COLD or FROZEN; None for no multi-tenancy."""
-        self.collections[name] = Collection(name, None if tenants is None else dict(tenants))
+    def add_collection(self, name: str, tenants: Mapping[str, str] | None = None, **config: Any) -> Collection:
+        """Make a collection.
+
+        :param tenants: tenant -> HOT, COLD or FROZEN; None for no multi-tenancy.
+        :param config: what the schema is to say of it, for instance ``vectorConfig``, ``properties``.
+        """
+        made = Collection(name, None if tenants is None else dict(tenants), copy.deepcopy(config))
+        self.collections[name] = made
+        return made
+
+    def add_objects(self, collection: str, objects: Iterable[Mapping[str, Any]], tenant: str = "") -> tuple[str, ...]:
+        """Put objects into a collection, whether the tenant is active or not; return their ids.
+
+        :param objects: as the API takes them: ``id`` (else made up), ``properties``, ``vector``, ``vectors``.
+        :raises KeyError: there is no such collection or tenant.
+        """
+        found = self.collections[collection]
+        if found.tenants is not None:
+            _ = found.tenants[tenant]
+        given = {str(fields.get("id") or uuid.uuid4()): object_calls.stored(fields) for fields in objects}
+        found.objects_of(tenant).update(copy.deepcopy(given))
+        return tuple(given)
 
     def add_backup(
         self,
@@ -96,12 +118,15 @@ class WeaviateStandIn(ServerState):
         started_at: datetime | None = None,
         nodes: Iterable[str] | None = None,
     ) -> StoredBackup:
-        """Put a backup into storage that somebody made earlier."""
+        """Put a backup into storage that somebody made earlier.
+
+        What the server has of the collections is in it as it is now; the others are empty.
+        """
         began = started_at or self.now()
         made = StoredBackup(
             status,
             began,
-            {name: Collection(name) for name in collections},
+            {name: self.collections.get(name, Collection(name)).copy() for name in collections},
             error,
             None if status == "STARTED" else began + _BACKUP_TAKES,
             nodes=tuple(nodes or self.nodes),
