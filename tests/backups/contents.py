@@ -58,7 +58,7 @@ collections = st.builds(
 )
 
 
-def an_object(name: str, properties: str = "as it was", **named: list[float]) -> SampledObject:
+def an_object(name: str, properties: str = "as it was", /, **named: list[float]) -> SampledObject:
     """Return an object; without named vectors, it has an unnamed one."""
     given: Mapping[str, list[float]] = named or {"": [1.0, 2.0]}
     return SampledObject(name, properties, {vector: SampledVector.of(row) for vector, row in given.items()})
