@@ -102,6 +102,8 @@ def _target(collection: Collection, targets: list[str]) -> str:
 def _distance(query: Vector, vector: Vector) -> float:
     """Return how far a vector is from the query; of multi-vectors, each of the query's rows counts with its best match.
 
+    The length of rows makes no difference; to a real server that of multi-vectors does, until a restart or restore.
+
     :raises ValueError: they have not the same number of dimensions.
     """
     rows, others = _rows(query), _rows(vector)

@@ -99,9 +99,9 @@ class WeaviateStandIn(ServerState):
         :raises KeyError: there is no such collection or tenant.
         """
         found = self.collections[collection]
-        if found.tenants is not None:
-            _ = found.tenants[tenant]
-        given = {str(fields.get("id") or uuid.uuid4()): object_calls.stored(fields) for fields in objects}
+        if tenant not in ([""] if found.tenants is None else found.tenants):
+            raise KeyError(tenant)
+        given = {str(fields.get("id") or uuid.uuid4()).lower(): object_calls.stored(fields) for fields in objects}
         found.objects_of(tenant).update(copy.deepcopy(given))
         return tuple(given)
 
