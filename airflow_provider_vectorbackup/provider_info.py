@@ -32,6 +32,7 @@ def get_provider_info() -> dict[str, Any]:
             "operators.verify",
             "operators.copy",
             "operators.content",
+            "operators.own_restore",
         ),
         "sensors": _modules("sensors.weaviate", "sensors.freshness"),
         "hooks": _modules("hooks.weaviate"),

@@ -163,14 +163,15 @@ def nodes_taking_part(told: GlobalDescriptor, chosen: Collection[str]) -> tuple[
 
 
 def node_problems(
-    told: GlobalDescriptor, chosen: Collection[str], mapping: Mapping[str, str], nodes: Collection[str]
+    needed: tuple[str, ...], known: Collection[str], mapping: Mapping[str, str], nodes: Collection[str]
 ) -> Iterator[Problem]:
     """Yield why the nodes of a backup do not fit those of the target.
 
+    :param needed: the nodes of the backup that take part.
+    :param known: all of its nodes.
     :param mapping: node of the backup -> node of the target, as the user gave it.
     :param nodes: of the target.
     """
-    needed = nodes_taking_part(told, chosen)
     if len(needed) > len(nodes):
         yield Problem(
             f"It lies on {len(needed)} nodes ({names_shown(needed)}) and the target has {len(nodes)} "
@@ -180,8 +181,8 @@ def node_problems(
         return
     hint = f"Set node_mapping to {json.dumps(proposed_mapping(needed, mapping, nodes))}"
     hint += ", or to other pairs of these names."
-    if strange := set(mapping).difference(told.nodes):
-        has = names_shown(told.nodes)
+    if strange := set(mapping).difference(known):
+        has = names_shown(known)
         yield Problem(f"node_mapping names nodes that it does not have: {names_shown(strange)} (it has {has}).", hint)
     wanted = {node: mapping.get(node, node) for node in needed}
     if absent := (set(wanted.values()) | set(mapping.values())).difference(nodes):

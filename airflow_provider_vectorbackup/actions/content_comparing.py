@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -60,6 +61,7 @@ def compare_content(
     :raises ContentDiffers: the records are of no collection.
     :raises ObjectNotFound: there is no such record.
     """
+    began = time.monotonic()
     put_back_left(client, memory)
     reading = Reading(client, order.inactive, memory)
     with ExitStack() as stack:
@@ -83,6 +85,7 @@ def compare_content(
         for name in sorted(set(server.collection_names).difference(names)):
             note = into.differ if order.tolerance.is_strict else into.warn
             note(name, "is there, and was not recorded")
+    into.seconds = round(time.monotonic() - began, 3)
     return into
 
 

@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
-from airflow_provider_vectorbackup.actions.arrivals import with_arrivals
-from airflow_provider_vectorbackup.actions.evidence import NO_RESTORE, OpenStore, explained, stored_restore_start
+from airflow_provider_vectorbackup.actions.evidence import NO_RESTORE, OpenStore, stored_restore_start
 from airflow_provider_vectorbackup.actions.lost_answers import found_after_loss
-from airflow_provider_vectorbackup.actions.memory import Memory, Remembered, Stage, forget, recall
+from airflow_provider_vectorbackup.actions.memory import Memory, Remembered, Stage, recall
 from airflow_provider_vectorbackup.actions.obstacles import (
     IfCollectionExists,
     aliases_of,
@@ -34,12 +32,11 @@ from airflow_provider_vectorbackup.actions.server import (
 from airflow_provider_vectorbackup.actions.stored_facts import Place
 from airflow_provider_vectorbackup.actions.waiting import seconds_of_doubt
 from airflow_provider_vectorbackup.backups.operation import DAY_SECONDS, Operation, root_of
-from airflow_provider_vectorbackup.backups.outcome import Outcome, conclude
 from airflow_provider_vectorbackup.backups.selection import is_pattern, names_shown, select_collections
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import (
     InvalidRequest,
-    JobError,
+    NothingToRestore,
     OperationLost,
     PreflightFailed,
     WeaviateError,
@@ -63,6 +60,8 @@ class RestoreOrder:
     :param ignore_mismatch: whether modules that the target lacks and can restore without, and replication factors
         above its number of nodes, are no obstacle.
     :param location: where the backup lies, as a worker reaches it.
+    :param maps_nodes: whether nodes that the target lacks, and ``node_mapping`` does not name, go to others of it.
+    :param arrived: collections that an earlier restore has brought: they are left out.
     :param timeout_seconds: how long to wait for its end, from its start.
     """
 
@@ -78,6 +77,8 @@ class RestoreOrder:
     if_collection_exists: IfCollectionExists = IfCollectionExists.FAIL
     allow_replace: bool = False
     ignore_mismatch: bool = False
+    maps_nodes: bool = False
+    arrived: frozenset[str] = frozenset()
     timeout_seconds: float = DAY_SECONDS
 
 
@@ -168,13 +169,18 @@ def _plan(
     stored_start: StoredStart,
 ) -> _Plan:
     told = place.told(order.address.backup_id) if place else None
-    chosen, aliases = _choose(client, server, order, told), aliases_of(client, server)
+    chosen, aliases = _without_arrived(_choose(client, server, order, told), order), aliases_of(client, server)
     obstacles = find_obstacles(server, aliases, chosen)
     chosen = clear_way(chosen, obstacles, order.if_collection_exists, order.address.backup_id)
     mapping = order.node_mapping
     if place and told:
         wish = RestoreWish(
-            order.address.backup_id, chosen, mapping, order.overwrite_alias, ignore_mismatch=order.ignore_mismatch
+            order.address.backup_id,
+            chosen,
+            mapping,
+            order.overwrite_alias,
+            ignore_mismatch=order.ignore_mismatch,
+            maps_nodes=order.maps_nodes,
         )
         mapping = require_restorable(server, aliases, wish, place, told)
     to_delete = tuple(obstacles) if order.if_collection_exists is IfCollectionExists.REPLACE else ()
@@ -333,6 +339,13 @@ def _choose(
     return tuple(sorted(set(order.include)))
 
 
+def _without_arrived(chosen: tuple[str, ...], order: RestoreOrder) -> tuple[str, ...]:
+    left = tuple(name for name in chosen if name not in order.arrived)
+    if order.arrived and not left:
+        raise NothingToRestore(f"All collections of {order.address.backup_id!r} have arrived already.")
+    return left
+
+
 def _require_replace_allowed(order: RestoreOrder) -> None:
     if order.if_collection_exists is IfCollectionExists.REPLACE and not order.allow_replace:
         raise InvalidRequest(
@@ -351,41 +364,3 @@ def _request(order: RestoreOrder, plan: _Plan) -> calls.RestoreRequest:
         roles_options=order.roles_options,
         users_options=order.users_options,
     )
-
-
-def finish_restore(
-    client: WeaviateClient, outcome: Outcome, memory: Memory, open_store: OpenStore | None = None
-) -> dict[str, Any]:
-    """Return the task's result.
-
-    :raises VectorBackupError: the restore did not end in success, or its end was not seen, or the success is another
-        restore's.
-    """
-    if remembered := recall(memory, OperationKind.RESTORE):
-        remembered.as_ended(outcome).keep(memory)
-    _require_own(outcome.operation, open_store)
-    try:
-        result = conclude(explained(client, open_store, outcome))
-    except JobError as error:
-        raise with_arrivals(client, outcome.operation, error) from error
-    # Whoever clears the task afterwards wants another restore, not this one's result.
-    forget(memory, OperationKind.RESTORE)
-    return result
-
-
-def _require_own(operation: Operation, open_store: OpenStore | None) -> None:
-    """Raise if the state that was waited for is no longer this restore's.
-
-    :raises OperationLost: storage shows a restore that began at another time.
-    """
-    backup_id, ours = operation.address.backup_id, operation.restore_started_at
-    if ours is None:
-        return
-    now = stored_restore_start(open_store, operation.root, backup_id)
-    if now is not None and now != ours:
-        raise OperationLost(
-            f"{operation.name} can't be told from another one: ours began at {ours}, the last one in storage at "
-            f"{now or 'no time at all'}.",
-            hint="Somebody else restored the same backup meanwhile, or the state was deleted: compare the collections.",
-            backup_id=backup_id,
-        )

@@ -25,6 +25,7 @@ class RestoreWish:
 
     :param chosen: the collections.
     :param mapping: node of the backup -> node of the target, as the user gave it.
+    :param maps_nodes: whether nodes that the target lacks, and the user did not name, go to others of it.
     """
 
     backup_id: str
@@ -32,6 +33,7 @@ class RestoreWish:
     mapping: Mapping[str, str]
     overwrite_alias: bool = False
     ignore_mismatch: bool = False
+    maps_nodes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,12 @@ def require_restorable(
     consequence = f"{place.root.uri_of(wish.backup_id)} can't be restored into this server"
     nodes = compatibility.nodes_taking_part(told, wish.chosen)
     coarse = list(compatibility.restore_problems(told, wish.backup_id, target))
+    mapping = dict(wish.mapping)
+    if wish.maps_nodes and len(nodes) <= len(target.nodes):
+        proposed = compatibility.proposed_mapping(nodes, mapping, target.nodes)
+        mapping |= {old: new for old, new in proposed.items() if old not in mapping and old != new}
     if not told.is_single:
-        coarse += compatibility.node_problems(told, wish.chosen, wish.mapping, target.nodes)
+        coarse += compatibility.node_problems(nodes, told.nodes, mapping, target.nodes)
     require_none(coarse, consequence, wish.backup_id)
     if compatibility.is_newer(told, target):
         log.warning(
@@ -72,7 +78,7 @@ def require_restorable(
     if found := place.look(read):
         require_none(_problems(target, wish, found), consequence, wish.backup_id)
         _warn(target, aliases, wish, found.contents)
-    return {old: new for old, new in wish.mapping.items() if old in nodes or told.is_single}
+    return {old: new for old, new in mapping.items() if old in nodes or told.is_single}
 
 
 def _problems(target: Server, wish: RestoreWish, found: _Found) -> Iterator[Problem]:

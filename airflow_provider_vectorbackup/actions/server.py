@@ -99,6 +99,24 @@ def without_needless_overrides(server: Server, address: BackupAddress) -> Backup
     return replace(address, bucket=bucket, path=None if same_path and bucket is None else address.path)
 
 
+def address_in(server: Server, backend: str, location: Location, backup_id: str) -> BackupAddress:
+    """Return what a server must be told to find a backup in a location.
+
+    :raises PreflightFailed: it can't be told.
+    """
+    address = BackupAddress(backend, backup_id)
+    own = (server.bucket, (server.path or "").strip("/"))
+    if location.scheme == "file" or (location.bucket, location.prefix) == own:
+        return address
+    if not features.BUCKET_AND_PATH.is_in(server.version):
+        raise PreflightFailed(
+            f"The server reads backups from bucket {server.bucket!r}, path {server.path or ''!r}, and can't be told to "
+            f"read {location}.",
+            hint="Copy the backup to the server's own place, or update the server.",
+        )
+    return replace(address, bucket=location.bucket, path=location.prefix)
+
+
 def place_of(server: Server, address: BackupAddress) -> tuple[str | None, str | None]:
     """Return the bucket and path in which a backup really lies."""
     return address.bucket or server.bucket, server.path if address.path is None else address.path

@@ -51,6 +51,7 @@ class Comparison:
     :ivar sampled: objects that were compared one by one.
     :ivar recalls: by collection and vector (``Car.title``): nearest objects found again, of how many.
     :ivar uncounted: tenants that could not be compared, as they are not active.
+    :ivar written: collections that an object was written to.
     """
 
     differences: list[Difference] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Comparison:
     searches: int = 0
     uncounted: int = 0
     written: int = 0
+    seconds: float = 0.0
     recalls: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
@@ -92,8 +94,8 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """Return the task's result.
 
-        Keys: ``is_equal collections tenants objects sampled searches recall written uncounted differences
-        difference_count warnings warning_count``.
+        Keys: ``is_equal collections tenants objects sampled searches recall written uncounted seconds
+        differences difference_count warnings warning_count``.
         """
         return {
             "is_equal": not self.differences,
@@ -105,6 +107,7 @@ class Comparison:
             "recall": self.recall,
             "written": self.written,
             "uncounted": self.uncounted,
+            "seconds": self.seconds,
             "differences": [str(difference) for difference in self.differences[:_SHOWN]],
             "difference_count": len(self.differences),
             "warnings": [str(warning) for warning in self.warnings[:_SHOWN]],

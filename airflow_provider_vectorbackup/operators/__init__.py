@@ -1,4 +1,4 @@
-"""Operators: back up, restore, cancel, verify, copy; record and compare contents."""
+"""Operators: back up, restore, cancel, verify, copy; record and compare contents, roll back."""
 
 from airflow_provider_vectorbackup.operators.cancel import WeaviateCancelBackupOperator
 from airflow_provider_vectorbackup.operators.content import (
@@ -7,6 +7,7 @@ from airflow_provider_vectorbackup.operators.content import (
 )
 from airflow_provider_vectorbackup.operators.copy import WeaviateCopyBackupOperator
 from airflow_provider_vectorbackup.operators.create import WeaviateCreateBackupOperator
+from airflow_provider_vectorbackup.operators.own_restore import WeaviateRollBackRestoreOperator
 from airflow_provider_vectorbackup.operators.restore import WeaviateRestoreBackupOperator
 from airflow_provider_vectorbackup.operators.verify import WeaviateVerifyBackupOperator
 
@@ -17,5 +18,6 @@ __all__ = [
     "WeaviateCopyBackupOperator",
     "WeaviateCreateBackupOperator",
     "WeaviateRestoreBackupOperator",
+    "WeaviateRollBackRestoreOperator",
     "WeaviateVerifyBackupOperator",
 ]

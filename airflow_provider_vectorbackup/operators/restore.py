@@ -36,6 +36,8 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
     :param exclude: the collections to leave out; not together with ``include``.
     :param node_mapping: names of the backup's nodes -> names of this cluster's nodes, where they differ. A mapping, or
         the JSON text of one.
+    :param map_nodes: whether nodes of the backup that this cluster lacks, and ``node_mapping`` does not name, go to
+        nodes that are free. Needs a location, to know the backup's nodes.
     :param overwrite_alias: whether an alias that exists is pointed to the restored collection.
     :param roles_options: ``noRestore`` (the server's default), or ``all``: replace the server's roles by the backup's.
     :param users_options: the same for database users.
@@ -56,6 +58,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         "include",
         "exclude",
         "node_mapping",
+        "map_nodes",
         "cpu_percentage",
         "overwrite_alias",
         "roles_options",
@@ -78,6 +81,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         include: Sequence[str] | str | None = None,
         exclude: Sequence[str] | str | None = None,
         node_mapping: Mapping[str, str] | str | None = None,
+        map_nodes: bool | str = False,
         overwrite_alias: bool | str = False,
         roles_options: str | None = None,
         users_options: str | None = None,
@@ -91,6 +95,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
         self.include = include
         self.exclude = exclude
         self.node_mapping = node_mapping
+        self.map_nodes = map_nodes
         self.overwrite_alias = overwrite_alias
         self.roles_options = roles_options
         self.users_options = users_options
@@ -107,7 +112,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
 
     def end(self, client: WeaviateClient, outcome: Outcome, memory: Memory) -> dict[str, Any]:
         """Make sure that the end is this restore's own, and return the result."""
-        from airflow_provider_vectorbackup.actions.restore import finish_restore
+        from airflow_provider_vectorbackup.actions.restore_end import finish_restore
         from airflow_provider_vectorbackup.hooks.storage import open_store
 
         return finish_restore(client, outcome, memory, open_store)
@@ -128,6 +133,7 @@ class WeaviateRestoreBackupOperator(WeaviateOperationOperator):
             include=arguments.names("include", self.include),
             exclude=arguments.names("exclude", self.exclude),
             node_mapping=arguments.mapping("node_mapping", self.node_mapping),
+            maps_nodes=arguments.flag("map_nodes", self.map_nodes),
             cpu_percentage=arguments.whole_number("cpu_percentage", self.cpu_percentage),
             overwrite_alias=arguments.flag("overwrite_alias", self.overwrite_alias),
             roles_options=arguments.text(self.roles_options),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +167,13 @@ class TestTarget:
         assert compatibility.is_newer(told(tree("chain-1.39.2"), "full"), target(version)) is expected
 
 
+def problems_of(
+    backup: GlobalDescriptor, chosen: list[str], mapping: dict[str, str], nodes: Collection[str]
+) -> Iterator[Problem]:
+    needed = compatibility.nodes_taking_part(backup, chosen)
+    return compatibility.node_problems(needed, backup.nodes, mapping, nodes)
+
+
 class TestNodes:
     @pytest.fixture
     def backup(self) -> GlobalDescriptor:
@@ -174,7 +181,7 @@ class TestNodes:
         return backup_on({"w1": both, "w2": NodeShare(("Article",)), "w3": both})
 
     def problems(self, backup: GlobalDescriptor, nodes: str, mapping: dict[str, str] | None = None) -> str:
-        return said(compatibility.node_problems(backup, ["Article", "Author"], mapping or {}, nodes.split()))
+        return said(problems_of(backup, ["Article", "Author"], mapping or {}, nodes.split()))
 
     def test_the_leader_always_takes_part(self, tree: TreeOf) -> None:
         """Also if nothing of the collection lies there: in the tree, the leader has none of Author."""
@@ -221,7 +228,7 @@ class TestNodes:
         found = self.problems(backup, "w1 w2")
         assert "It lies on 3 nodes (w1, w2, w3) and the target has 2 (w1, w2)" in found
         assert "node_mapping" not in found
-        assert said(compatibility.node_problems(backup, ["Author"], {"w3": "w2"}, ("w1", "w2"))) == ""
+        assert said(problems_of(backup, ["Author"], {"w3": "w2"}, ("w1", "w2"))) == ""
 
     @given(
         needed=st.sets(NAMES, min_size=1),
@@ -232,7 +239,7 @@ class TestNodes:
         backup = backup_on({node: NodeShare(("Article",)) for node in needed})
         proposed = compatibility.proposed_mapping(sorted(needed), mapping, nodes)
         assert proposed.keys() == needed
-        assert list(compatibility.node_problems(backup, ["Article"], proposed, nodes)) == []
+        assert list(problems_of(backup, ["Article"], proposed, nodes)) == []
         assert mapping or all(proposed[node] == node for node in needed & nodes)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from airflow_provider_vectorbackup.actions.memory import NoMemory
 from airflow_provider_vectorbackup.actions.obstacles import IfCollectionExists
-from airflow_provider_vectorbackup.actions.restore import RestoreOrder, begin_restore, finish_restore
+from airflow_provider_vectorbackup.actions.restore import RestoreOrder, begin_restore
+from airflow_provider_vectorbackup.actions.restore_end import finish_restore
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status
 from airflow_provider_vectorbackup.exceptions import (

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_vectorbackup.actions.memory import NoMemory, Stage, recall
-from airflow_provider_vectorbackup.actions.restore import RestoreOrder, begin_restore, finish_restore
+from airflow_provider_vectorbackup.actions.restore import RestoreOrder, begin_restore
+from airflow_provider_vectorbackup.actions.restore_end import finish_restore
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind, OperationStatus, Status

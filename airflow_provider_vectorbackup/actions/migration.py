@@ -1,0 +1,218 @@
+"""Find out what a migration from one cluster to another would do, and whether it can be done, before anything is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from airflow_provider_vectorbackup.actions.compatibility import Problem, require_none
+from airflow_provider_vectorbackup.actions.evidence import OpenStore
+from airflow_provider_vectorbackup.actions.migration_checks import (
+    Cluster,
+    Wish,
+    full_mapping,
+    is_same,
+    migration_problems,
+    notes,
+)
+from airflow_provider_vectorbackup.actions.server import address_in, identify_server, ready_server, require_same_place
+from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.backups.migration import ClusterFacts, MigrationPlan
+from airflow_provider_vectorbackup.backups.selection import select_collections
+from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
+from airflow_provider_vectorbackup.exceptions import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    Rejected,
+    Unauthenticated,
+    VectorBackupError,
+)
+from airflow_provider_vectorbackup.weaviate import calls, content_calls, features
+from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
+from airflow_provider_vectorbackup.weaviate.content_answers import Permissions
+from airflow_provider_vectorbackup.weaviate.descriptor_fields import DescriptorFields
+from airflow_provider_vectorbackup.weaviate.stored_schema import StoredSchema, parse_schema
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a migration.
+
+    :param location: where its backups lie, as a worker reaches them.
+    """
+
+    client: WeaviateClient
+    backend: str
+    location: Location | None
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationOrder:
+    """A migration as a user asks for it; ``include`` and ``exclude`` may hold wildcards.
+
+    :param probe_id: an id under which there is no backup, to ask for.
+    :param incremental_base: a backup id, ``latest``, or None for a full backup.
+    """
+
+    probe_id: str
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    node_mapping: Mapping[str, str] = field(default_factory=dict)
+    incremental_base: str | None = None
+    compression: str | None = None
+    roles_options: str | None = None
+    users_options: str | None = None
+    ignore_mismatch: bool = False
+
+
+def plan_migration(source: End, target: End, order: MigrationOrder, open_store: OpenStore) -> MigrationPlan:
+    """Return what a migration would do. Nothing is written anywhere.
+
+    :raises PreflightFailed: it can't be done; all reasons are named.
+    :raises InvalidRequest: there is no such collection, or a location is not known.
+    :raises VectorBackupError: a server or a storage can't be reached, or refuses to be read.
+    """
+    with _named("Source"):
+        one, of_source = _cluster(source), _location(source)
+        chosen = select_collections(
+            one.server.collection_names, include=order.include, exclude=order.exclude, where="the source"
+        )
+        wish = _wish(source.client, one, chosen, order)
+        require_same_place(one.server, BackupAddress(source.backend, order.probe_id), str(of_source))
+    with _named("Target"):
+        other, of_target = _cluster(target), _location(target)
+        address = address_in(other.server, target.backend, of_target, order.probe_id)
+    problems = list(migration_problems(one, other, wish))
+    if not is_same(one, other):
+        problems += _storage_problems(source, target, address, open_store)
+    require_none(problems, f"{one.url} can't be migrated to {other.url}", "")
+    plan = MigrationPlan(
+        _facts(one, source.backend, of_source),
+        _facts(other, target.backend, of_target),
+        chosen,
+        {alias: name for alias, name in sorted(one.aliases.items()) if name in chosen},
+        {old: new for old, new in full_mapping(one, other, wish).items() if old != new},
+        is_copied=not _is_same_place(of_source, of_target),
+        bucket=address.bucket,
+        path=address.path,
+        base=order.incremental_base,
+        access=_access(order),
+    )
+    return replace(plan, warnings=(*notes(one, other, wish), *_shared_root(one, other)))
+
+
+def _cluster(end: End) -> Cluster:
+    client = end.client
+    server = ready_server(client, identify_server(client, end.backend))
+    permissions = Permissions(None)
+    with suppress(Unauthenticated, NotFound, Rejected):
+        permissions = client.send(content_calls.read_own_permissions())
+    members: frozenset[tuple[str, str]] = frozenset()
+    with suppress(Forbidden, NotFound, Rejected):
+        members = client.send(content_calls.read_members())
+    has_roles = permissions.granted is not None
+    if not has_roles:
+        with suppress(Rejected):
+            has_roles = bool(client.send(content_calls.read_roles()))
+    aliases = client.send(content_calls.read_alias_targets()) if features.ALIASES.is_in(server.version) else {}
+    return Cluster(client.endpoint.base_url, server, aliases, members, permissions, has_roles)
+
+
+def _wish(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...], order: MigrationOrder) -> Wish:
+    return Wish(
+        chosen,
+        {name: _schema(client, name) for name in chosen},
+        _holders(client, source, chosen),
+        order.node_mapping,
+        codec=calls.codec_of_level(order.compression),
+        is_incremental=order.incremental_base is not None,
+        roles_options=order.roles_options,
+        users_options=order.users_options,
+        ignore_mismatch=order.ignore_mismatch,
+    )
+
+
+def _schema(client: WeaviateClient, name: str) -> StoredSchema:
+    told = client.send(content_calls.read_class(name))
+    schema = parse_schema(DescriptorFields(f"the schema of {name}", "", told))
+    if schema is None:
+        raise AssertionError("there is a schema")
+    return schema
+
+
+def _holders(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the nodes that hold shards of these collections; all of them where that is not told."""
+    try:
+        placed = client.send(content_calls.read_shard_nodes())
+    except Forbidden as error:
+        log.warning("Which nodes hold the collections is not known, so all of them count. %s", error.message)
+        return source.server.nodes
+    holders = frozenset[str]().union(*(placed.get(name, frozenset()) for name in chosen))
+    return tuple(node for node in source.server.nodes if node in holders)
+
+
+def _location(end: End) -> Location:
+    if end.location is None:
+        raise InvalidRequest(
+            f"Where the backups of backend {end.backend!r} lie is not known.",
+            hint="Give a location, or put one for the backend into the connection.",
+        )
+    return end.location
+
+
+def _storage_problems(source: End, target: End, address: BackupAddress, open_store: OpenStore) -> Iterator[Problem]:
+    """Yield why the worker can't list one of the locations, or the target's server can't read its own."""
+    for side, end in (("source", source), ("target", target)):
+        try:
+            with closing(open_store(_location(end))) as store:
+                for _ in islice(store.list_objects(f"{address.backup_id}/"), 1):
+                    pass
+        except VectorBackupError as error:
+            yield Problem(f"The worker can't list the {side}'s location: {error.message}", error.hint)
+    try:
+        target.client.send(calls.status_of(OperationKind.BACKUP, address))
+    except NotFound:
+        return
+    except VectorBackupError as error:
+        yield Problem(
+            f"The target's server can't read {target.location}: {error.message}",
+            "Look at its bucket, its credentials and its network.",
+        )
+
+
+def _facts(cluster: Cluster, backend: str, location: Location) -> ClusterFacts:
+    return ClusterFacts(cluster.url, str(cluster.server.version), cluster.server.nodes, backend, str(location))
+
+
+def _is_same_place(one: Location, other: Location) -> bool:
+    return (one.scheme, one.bucket, one.prefix) == (other.scheme, other.bucket, other.prefix)
+
+
+def _access(order: MigrationOrder) -> str:
+    wanted = [n for n, option in (("users", order.users_options), ("roles", order.roles_options)) if option == "all"]
+    return f"{' and '.join(wanted)}, in place of the target's" if wanted else ""
+
+
+def _shared_root(source: Cluster, target: Cluster) -> Iterator[str]:
+    """Yield what is to be known where both clusters write to one place."""
+    one, other = source.server, target.server
+    if one.backend == other.backend != "filesystem" and (one.bucket, one.path) == (other.bucket, other.path):
+        yield (
+            "Both clusters write their backups to one place. With ENABLE_CLEANUP_UNFINISHED_BACKUPS, a start of one "
+            "marks running backups of the other as CANCELED: give each a path of its own (BACKUP_…_PATH)."
+        )
+
+
+@contextmanager
+def _named(side: str) -> Iterator[None]:
+    """Say in errors which of the two clusters they are about."""
+    try:
+        yield
+    except VectorBackupError as error:
+        raise type(error)(f"{side}: {error.message}", hint=error.hint, backup_id=error.backup_id) from error
