@@ -41,8 +41,8 @@ class ReportOperator(BaseOperator):
 
     def result_of(self, context: Context, step: str) -> dict[str, Any]:
         """Return what a step returned; a comparison that failed left its report."""
-        ti, task_id = context["ti"], self.steps[step]
-        found = ti.xcom_pull(task_ids=task_id) or ti.xcom_pull(task_ids=task_id, key="report")
+        ti, task_id = context["ti"], self.steps.get(step)
+        found = task_id and (ti.xcom_pull(task_ids=task_id) or ti.xcom_pull(task_ids=task_id, key="report"))
         return dict(found) if isinstance(found, Mapping) else {}
 
 
@@ -134,15 +134,15 @@ class ReportDrillOperator(ReportOperator):
     def _result(self, context: Context, states: Mapping[str, str], picked: Mapping[str, Any]) -> dict[str, Any]:
         restored, compared = self.result_of(context, "restore"), self.result_of(context, "compare")
         now, began = datetime.now(UTC), picked.get("started_at")
-        to_restore, to_compare = restored.get("seconds"), compared.get("seconds")
+        taken = [step["seconds"] for step in (restored, compared) if "seconds" in step]
         return {
             "is_recoverable": all(state == "success" for state in states.values()),
             "backup_id": picked.get("backup_id"),
             "uri": picked.get("uri"),
             "at": now.isoformat(timespec="seconds"),
             "data_age_seconds": round((now - datetime.fromisoformat(began)).total_seconds()) if began else None,
-            "restore_seconds": to_restore,
-            "compare_seconds": to_compare,
-            "recovery_seconds": None if None in (to_restore, to_compare) else round(to_restore + to_compare, 3),
+            "restore_seconds": restored.get("seconds"),
+            "compare_seconds": compared.get("seconds"),
+            "recovery_seconds": round(sum(taken), 3) if restored and compared else None,
             "comparison": compared or None,
         }

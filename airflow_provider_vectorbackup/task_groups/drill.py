@@ -11,6 +11,7 @@ from airflow_provider_vectorbackup.operators.content import WeaviateCompareConte
 from airflow_provider_vectorbackup.operators.drill import PickRestorePointOperator
 from airflow_provider_vectorbackup.operators.own_restore import OwnRestoreOperator, WeaviateRollBackRestoreOperator
 from airflow_provider_vectorbackup.operators.reports import ReportDrillOperator
+from airflow_provider_vectorbackup.task_groups.steps import pulled
 
 
 def restore_drill(
@@ -59,8 +60,9 @@ def restore_drill(
             backend=backend,
             id_prefix=id_prefix,
         )
-        picked: Any = picking.output
-        there = {name: picked[name] for name in ("backup_id", "backend", "location", "bucket", "path")}
+        there: dict[str, Any] = {
+            name: pulled(picking, name) for name in ("backup_id", "backend", "location", "bucket", "path")
+        }
         restore = OwnRestoreOperator(
             task_id="restore",
             weaviate_conn_id=scratch_conn_id,
@@ -73,7 +75,7 @@ def restore_drill(
         compare = WeaviateCompareContentOperator(
             task_id="compare",
             weaviate_conn_id=scratch_conn_id,
-            expected=picked["uri"],
+            expected=pulled(picking, "uri"),
             inactive_tenants=inactive_tenants,
             min_recall=min_recall,
         )

@@ -15,7 +15,7 @@ from airflow_provider_vectorbackup.operators.migration import PlanMigrationOpera
 from airflow_provider_vectorbackup.operators.own_restore import OwnRestoreOperator, WeaviateRollBackRestoreOperator
 from airflow_provider_vectorbackup.operators.reports import ReportMigrationOperator
 from airflow_provider_vectorbackup.operators.verify import WeaviateVerifyBackupOperator
-from airflow_provider_vectorbackup.task_groups.skipping import only_if
+from airflow_provider_vectorbackup.task_groups.steps import only_if, pulled
 
 _AFTER_SKIPPED = "none_failed_min_one_success"
 """For a step before which one may be left out: not all of them, as in a dry run."""
@@ -116,28 +116,29 @@ def migrate_environment(
             **chosen,
             **access,
         )
-        plan: Any = preflight.output
         back_up = WeaviateCreateBackupOperator(
             task_id="back_up",
             weaviate_conn_id=source,
             backend=source_backend,
-            location=plan["source_location"],
+            location=pulled(preflight, "source_location"),
             incremental_base_backup_id=incremental_base,
             compression=compression,
             inactive_tenants=inactive_tenants,
             content_record=True,
-            pre_execute=only_if(preflight.task_id, "makes_backup"),
+            pre_execute=only_if(preflight, "makes_backup"),
             **chosen,
             **waits,
         )
-        made: Any = back_up.output
-        there: dict[str, Any] = {"location": plan["target_location"], "backup_id": made["backup_id"]}
+        there: dict[str, Any] = {
+            "location": pulled(preflight, "target_location"),
+            "backup_id": pulled(back_up, "backup_id"),
+        }
         copy = WeaviateCopyBackupOperator(
             task_id="copy",
-            source=plan["source_location"],
-            target=plan["target_location"],
-            backup_id=made["backup_id"],
-            pre_execute=only_if(preflight.task_id, "is_copied"),
+            source=pulled(preflight, "source_location"),
+            target=pulled(preflight, "target_location"),
+            backup_id=backup_id,
+            pre_execute=only_if(preflight, "is_copied"),
         )
         verify = WeaviateVerifyBackupOperator(
             task_id="verify", level=verify_level, trigger_rule=_AFTER_SKIPPED, **there
@@ -145,17 +146,17 @@ def migrate_environment(
         approve = ApprovalOperator(
             task_id="approve",
             subject=f"Restore into {target}?",
-            body="{{ ti.xcom_pull(task_ids='" + preflight.task_id + "', key='markdown') }}",
+            body=pulled(preflight, "markdown"),
             defaults="Reject",
             response_timeout=approval_timeout,
             assigned_users=approval_users,
-            pre_execute=only_if(preflight.task_id, "asks"),
+            pre_execute=only_if(preflight, "asks"),
         )
         at_target: dict[str, Any] = {
             "weaviate_conn_id": target,
             "backend": target_backend,
-            "bucket": plan["bucket"],
-            "path": plan["path"],
+            "bucket": pulled(preflight, "bucket"),
+            "path": pulled(preflight, "path"),
             **there,
         }
         restore = OwnRestoreOperator(
@@ -165,7 +166,7 @@ def migrate_environment(
             overwrite_alias=overwrite_alias,
             ignore_mismatch=ignore_mismatch,
             trigger_rule=_AFTER_SKIPPED,
-            pre_execute=only_if(preflight.task_id, "restores"),
+            pre_execute=only_if(preflight, "restores"),
             **access,
             **at_target,
             **waits,
@@ -173,11 +174,7 @@ def migrate_environment(
         compare = WeaviateCompareContentOperator(
             task_id="compare",
             weaviate_conn_id=target,
-            expected="{{ ti.xcom_pull(task_ids='"
-            + preflight.task_id
-            + "', key='target_location') }}/{{ ti.xcom_pull(task_ids='"
-            + back_up.task_id
-            + "', key='backup_id') }}",
+            expected=f"{pulled(preflight, 'target_location')}/{backup_id}",
             inactive_tenants=inactive_tenants,
             strict=strict,
             min_recall=min_recall,
