@@ -257,6 +257,7 @@ class TestToldToTheUser:
             "recall": 1.0,
             "written": 0,
             "uncounted": 0,
+            "seconds": 0.0,
             "differences": [],
             "difference_count": 0,
             "warnings": [],
