@@ -28,7 +28,8 @@ class ClusterFacts:
 
     def in_words(self) -> str:
         """Return it for a table."""
-        return f"Weaviate {self.version}, {len(self.nodes)} nodes ({names_shown(self.nodes)}), {self.location}"
+        nodes = f"{len(self.nodes)} node{'s' if len(self.nodes) != 1 else ''}"
+        return f"Weaviate {self.version}, {nodes} ({names_shown(self.nodes)}), {self.location}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class MigrationPlan:
         rows = {
             "From": f"`{self.source.url}`: {self.source.in_words()}",
             "To": f"`{self.target.url}`: {self.target.in_words()}",
-            f"{len(self.collections)} collections": names_of(self.collections),
+            "Collections": f"{len(self.collections)}: {names_of(self.collections)}",
             "Aliases": names_shown(f"{alias} of {name}" for alias, name in self.aliases.items()),
             "Backup": f"incremental, on {self.base}" if self.base else "full",
             "Copied": "to the target's location" if self.is_copied else "no, both clusters use one place",

@@ -129,10 +129,8 @@ def migrate_environment(
             **chosen,
             **waits,
         )
-        there: dict[str, Any] = {
-            "location": pulled(preflight, "target_location"),
-            "backup_id": pulled(back_up, "backup_id"),
-        }
+        backup_id = pulled(back_up, "backup_id")
+        there: dict[str, Any] = {"location": pulled(preflight, "target_location"), "backup_id": backup_id}
         copy = WeaviateCopyBackupOperator(
             task_id="copy",
             source=pulled(preflight, "source_location"),
