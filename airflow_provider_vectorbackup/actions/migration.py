@@ -147,13 +147,17 @@ def _schema(client: WeaviateClient, name: str) -> StoredSchema:
 
 
 def _holders(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the nodes that hold shards of these collections; all of them where that is not told."""
+    """Return the nodes that hold shards of these collections; all of them where that is not told.
+
+    It is not told of a collection all of whose tenants are inactive, nor to a user who may not see it.
+    """
     try:
         placed = client.send(content_calls.read_shard_nodes())
     except Forbidden as error:
         log.warning("Which nodes hold the collections is not known, so all of them count. %s", error.message)
         return source.server.nodes
-    holders = frozenset[str]().union(*(placed.get(name, frozenset()) for name in chosen))
+    everywhere = frozenset(source.server.nodes)
+    holders = frozenset[str]().union(*(placed.get(name, everywhere) for name in chosen))
     return tuple(node for node in source.server.nodes if node in holders)
 
 

@@ -84,7 +84,7 @@ def positive(argument: str, value: Any) -> int:
     """
     number_given = whole_number(argument, value)
     if number_given is None or number_given < 1:
-        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give 1 or more.")
+        raise InvalidRequest(f"{argument} is {number_given!r}.", hint="Give 1 or more.")
     return number_given
 
 

@@ -26,7 +26,7 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
     Part of :func:`airflow_provider_vectorbackup.task_groups.migrate_environment`, which documents the parameters.
 
     Returns (XCom): see :meth:`airflow_provider_vectorbackup.backups.migration.MigrationPlan.summary`, and which of the
-    next steps are to be taken: ``makes_backup``, ``is_copied``, ``restores``, ``asks``.
+    next steps are to be taken: ``makes_backup``, ``is_copied``, ``restores``, ``asks``, ``rolls_back``.
     """
 
     template_fields: Sequence[str] = (
@@ -47,6 +47,7 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
         "approval",
         "dry_run",
         "prepare_only",
+        "rollback",
     )
     template_fields_renderers = dict.fromkeys(("include", "exclude", "node_mapping"), "json")
     ui_color = "#fff4d6"
@@ -71,6 +72,7 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
         approval: bool | str = False,
         dry_run: bool | str = False,
         prepare_only: bool | str = False,
+        rollback: bool | str = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(multiple_outputs=True, **kwargs)
@@ -91,6 +93,7 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
         self.approval = approval
         self.dry_run = dry_run  # type: ignore[method-assign, assignment] # Airflow's own only renders templates
         self.prepare_only = prepare_only
+        self.rollback = rollback
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan the migration, and return the plan."""
@@ -101,6 +104,7 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
             makes_backup = not arguments.flag("dry_run", self.dry_run)
             restores = makes_backup and not arguments.flag("prepare_only", self.prepare_only)
             asks = restores and arguments.flag("approval", self.approval)
+            rolls_back = restores and arguments.flag("rollback", self.rollback)
             order = self._order(context)
             source, target = WeaviateBackupHook(self.source), WeaviateBackupHook(self.target)
             with source.open_client() as one, target.open_client() as other:
@@ -111,7 +115,8 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
                     open_store,
                 )
         self.log.info("The plan:\n%s", plan.in_markdown())
-        return plan.summary() | {"makes_backup": makes_backup, "restores": restores, "asks": asks}
+        steps = {"makes_backup": makes_backup, "restores": restores, "asks": asks, "rolls_back": rolls_back}
+        return plan.summary() | steps
 
     def _order(self, context: Context) -> MigrationOrder:
         from airflow_provider_vectorbackup.actions.migration import MigrationOrder

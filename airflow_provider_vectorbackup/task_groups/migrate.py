@@ -48,7 +48,7 @@ def migrate_environment(
     approval: bool | str = False,
     approval_timeout: timedelta | None = None,
     approval_users: Any = None,
-    rollback: bool = False,
+    rollback: bool | str = False,
     deferrable: bool | None = None,
     timeout: float | timedelta = timedelta(hours=24),
     default_args: dict[str, Any] | None = None,
@@ -113,6 +113,7 @@ def migrate_environment(
             approval=approval,
             dry_run=dry_run,
             prepare_only=prepare_only,
+            rollback=rollback,
             **chosen,
             **access,
         )
@@ -177,16 +178,16 @@ def migrate_environment(
             strict=strict,
             min_recall=min_recall,
         )
-        steps = {task.task_id.rpartition(".")[2]: task.task_id for task in (preflight, back_up, copy, verify, approve)}
-        steps |= {"restore": restore.task_id, "compare": compare.task_id}
-        preflight >> back_up >> copy >> verify >> approve >> restore >> compare
-        back_up >> verify >> restore
-        last: list[Any] = [compare]
-        if rollback:
-            roll_back = WeaviateRollBackRestoreOperator(task_id="roll_back", trigger_rule="one_failed", **at_target)
-            [restore, compare] >> roll_back
-            steps["roll_back"] = roll_back.task_id
-            last.append(roll_back)
+        roll_back = WeaviateRollBackRestoreOperator(
+            task_id="roll_back",
+            trigger_rule="one_failed",
+            pre_execute=only_if(preflight, "rolls_back"),
+            **at_target,
+        )
+        tasks = (preflight, back_up, copy, verify, approve, restore, compare, roll_back)
+        steps = {task.task_id.rpartition(".")[2]: task.task_id for task in tasks}
         report = ReportMigrationOperator(task_id="report", steps=steps, trigger_rule="all_done")
-        last >> report
+        preflight >> back_up >> copy >> verify >> approve >> restore >> compare >> roll_back >> report
+        back_up >> verify >> restore >> roll_back
+        compare >> report
     return group
