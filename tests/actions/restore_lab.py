@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Killed(BaseException):
     """Ends a process, wherever it is."""
 
 
-class ForgetsAndDies(TaskMemory):
+class KilledMemory(TaskMemory):
     """The process is killed as it is about to remember something."""
 
     def set(self, key: str, value: Any) -> None:
@@ -85,8 +86,10 @@ class Lab:
     def own(self, memory: Memory | None = None, owner: str = OWNER) -> Own:
         return Own(memory or self.memory, self.open, owner)
 
-    def begin(self, memory: Memory | None = None, owner: str = OWNER, **fields: Any) -> Operation:
-        order = RestoreOrder(ADDRESS, **({"location": str(LOCATION)} | fields))
+    def begin(
+        self, memory: Memory | None = None, owner: str = OWNER, path: str | None = None, **fields: Any
+    ) -> Operation:
+        order = RestoreOrder(replace(ADDRESS, path=path), **({"location": str(LOCATION)} | fields))
         return begin_own_restore(self.client, order, self.own(memory, owner))
 
     def finish(
