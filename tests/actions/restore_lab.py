@@ -21,6 +21,7 @@ from airflow_provider_vectorbackup.testing.model import Key, StoredRestore
 from airflow_provider_vectorbackup.weaviate import calls
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from tests.actions.conftest import TaskMemory
+from tests.actions.copies import Killed
 from tests.transfer.acting_store import ActingStore
 
 ALL = ("Article", "Author", "Product")
@@ -28,10 +29,6 @@ RESTORE = "/backups/s3/x1/restore"
 LOCATION = Location.parse("s3://aws_default@backups")
 ADDRESS = BackupAddress("s3", "x1")
 OWNER = "Dag migrate, run 1, restore"
-
-
-class Killed(BaseException):
-    """Ends a process, wherever it is."""
 
 
 class KilledMemory(TaskMemory):

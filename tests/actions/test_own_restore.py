@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,8 @@ from airflow_provider_vectorbackup.exceptions import (
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from tests.actions.conftest import TaskMemory
-from tests.actions.restore_lab import ALL, LOCATION, OWNER, RESTORE, Killed, KilledMemory, Lab
+from tests.actions.copies import At, Killed
+from tests.actions.restore_lab import ALL, LOCATION, OWNER, RESTORE, KilledMemory, Lab
 
 
 @pytest.fixture
@@ -270,3 +272,36 @@ def test_canceled_restore_is_kept_on_record_too(lab: Lab) -> None:
     ledger = lab.ledger
     assert ledger is not None
     assert (ledger["arrived"], ledger["remembered"]) == (["Article"], None)
+
+
+KILLS = [(1, "before"), (1, "after"), (2, "before"), (2, "after"), (3, "before"), (3, "after"), (4, "before")]
+"""Where a process ends: at which write of the record, and on which side of it."""
+
+
+@pytest.mark.parametrize(("number", "side"), KILLS)
+class TestKilled:
+    @pytest.fixture(autouse=True)
+    def killed(self, lab: Lab, memory: Memory, number: int, side: str) -> None:
+        """The process ends; the server does not."""
+        setattr(lab.storage, side, At(number, once=True))
+        with pytest.raises(Killed):
+            self.restored(lab, memory)
+        setattr(lab.storage, side, lambda _: None)
+        lab.server.finish()
+
+    def restored(self, lab: Lab, memory: Memory) -> dict[str, Any]:
+        operation = lab.begin(memory)
+        lab.server.finish()
+        return lab.finish(operation, memory)
+
+    def test_next_try_ends_well(self, lab: Lab, memory: Memory) -> None:
+        assert self.restored(lab, memory)["collections"] == [*ALL]
+        assert set(lab.server.collections) == set(ALL)
+        assert len(lab.asked) == 1
+        with pytest.raises(NothingToRestore):
+            lab.begin(memory)
+
+    def test_roll_back_leaves_nothing(self, lab: Lab) -> None:
+        lab.roll_back()
+        assert lab.server.collections == {}
+        assert lab.storage.contents() == {}

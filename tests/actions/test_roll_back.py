@@ -18,7 +18,8 @@ from airflow_provider_vectorbackup.exceptions import (
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from tests.actions.conftest import TaskMemory
-from tests.actions.restore_lab import ALL, RESTORE, Killed, KilledMemory, Lab
+from tests.actions.copies import Killed
+from tests.actions.restore_lab import ALL, RESTORE, KilledMemory, Lab
 
 NOTHING: dict[str, Any] = {"backup_id": "x1", "collections": [], "aliases": [], "kept": []}
 
