@@ -166,22 +166,19 @@ class TestLaterRecord:
         result = lab.record(AFTER, sample=SampleSize())
         assert (result.sampled, result.searches) == (14, 4)
 
-    def test_looks_anew_at_collections_that_were_not_there(self, lab: Lab, server: WeaviateStandIn) -> None:
+    def test_looks_anew_only_at_collections_that_were_not_there(self, lab: Lab, server: WeaviateStandIn) -> None:
         server.add_collection("Moth")
-        lab.record(collections=("Car", "Moth"))
-        for name in ("Ant", "Bee", "Fly", "Wasp"):
+        server.add_objects("Moth", some_objects(60))
+        lab.record()
+        for name in ("Ant", "Fly", "Wasp"):
             server.add_collection(name)
             server.add_objects(name, some_objects(5))
         del server.collections["Car"]
+        server.add_objects("Moth", some_objects(200, 2))
         lab.record(AFTER)
-        assert {name: found.count for name, found in lab.recorded(AFTER).items()} == {
-            "Ant": 5,
-            "Bee": 5,
-            "Fly": 5,
-            "Moth": 0,
-            "Wasp": 5,
-        }
-        assert len(lab.sampled("Bee", AFTER)) == 5
+        found = {name: (content.count, len(lab.sampled(name, AFTER))) for name, content in lab.recorded(AFTER).items()}
+        assert found == {"Ant": (5, 5), "Fly": (5, 5), "Moth": (260, 50), "Wasp": (5, 5)}
+        assert lab.sampled("Moth", AFTER) == lab.sampled("Moth", BEFORE)
 
     def test_of_an_earlier_that_is_not_there(self, lab: Lab, server: WeaviateStandIn) -> None:
         with pytest.raises(ObjectNotFound, match=r"content-before\.jsonl\.gz"):
@@ -202,11 +199,18 @@ class TestRefused:
         comparison = lab.compare()
         assert (comparison.differences, comparison.sampled, comparison.recall) == ([], 2, None)
 
-    def test_lack_of_a_permission_is_no_warning(self, lab: Lab, server: WeaviateStandIn) -> None:
+    @pytest.mark.parametrize("counts_come_first", [True, False])
+    def test_lack_of_a_permission_is_no_warning(
+        self, lab: Lab, server: WeaviateStandIn, counts_come_first: bool
+    ) -> None:
+        server.add_objects("Car", some_objects(2))
         message = "rbac: authorization, forbidden action: user 'u' has insufficient permissions to read_data"
+        if counts_come_first:
+            server.delay_next("POST", QUERY, 0)
         server.fail_next("POST", QUERY, status=200, body={"errors": [{"message": message}]})
         with pytest.raises(Forbidden, match="read_data"):
             lab.record()
+        assert len(server.sent("POST", QUERY)) == 1 + counts_come_first
 
     @pytest.mark.parametrize(("method", "path"), [("GET", LIST), ("POST", QUERY), ("GET", "/schema/Car")])
     def test_nothing_is_stored_of_a_server_that_breaks_off(
