@@ -154,34 +154,36 @@ def read_meta() -> Call[answers.Meta]:
 
 def read_nodes() -> Call[tuple[answers.Node, ...]]:
     """Ask for the state of the cluster's nodes."""
-    return Call("GET", "/nodes", answers.parse_nodes, params={"output": "minimal"})
+    return Call("GET", "/nodes", answers.parse_nodes, params={"output": "minimal"}, permission="read_nodes")
 
 
 def read_schema() -> Call[tuple[answers.CollectionSchema, ...]]:
     """Ask for the collections."""
-    return Call("GET", "/schema", answers.parse_schema)
+    return Call("GET", "/schema", answers.parse_schema, permission="read_collections")
 
 
 def read_aliases() -> Call[tuple[str, ...]]:
     """Ask for the names of the aliases."""
-    return Call("GET", "/aliases", answers.parse_aliases)
+    return Call("GET", "/aliases", answers.parse_aliases, permission="read_aliases")
 
 
 def delete_collection(name: str) -> Call[None]:
     """Delete a collection with all its objects."""
-    return Call("DELETE", f"/schema/{quote(name, safe='')}", answers.parse_nothing, has_answer=False)
+    path = f"/schema/{quote(name, safe='')}"
+    return Call("DELETE", path, answers.parse_nothing, has_answer=False, permission="delete_collections")
 
 
 def read_tenants(collection: str) -> Call[tuple[answers.Tenant, ...]]:
     """Ask for the tenants of a multi-tenant collection."""
-    return Call("GET", f"/schema/{quote(collection, safe='')}/tenants", answers.parse_tenants)
+    path = f"/schema/{quote(collection, safe='')}/tenants"
+    return Call("GET", path, answers.parse_tenants, permission="read_tenants")
 
 
 def set_tenants(collection: str, activities: Mapping[str, str]) -> Call[None]:
     """Set the activity (HOT, COLD, FROZEN) of tenants: tenant -> activity."""
     body = [{"name": name, "activityStatus": activity} for name, activity in activities.items()]
     path = f"/schema/{quote(collection, safe='')}/tenants"
-    return Call("PUT", path, answers.parse_nothing, body=body, has_answer=False)
+    return Call("PUT", path, answers.parse_nothing, body=body, has_answer=False, permission="update_tenants")
 
 
 def _path_of(address: BackupAddress) -> str:

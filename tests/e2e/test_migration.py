@@ -328,6 +328,7 @@ def test_an_older_server(lab: MigrationLab) -> None:
 def test_keys_without_rights(lab: MigrationLab) -> None:
     lab.production.server.define("Novel")
     seeing = [
+        {"action": "read_nodes", "nodes": {"verbosity": "minimal"}},
         {"action": "read_nodes", "nodes": {"verbosity": "verbose", "collection": "*"}},
         {"action": "read_collections", "collections": {"collection": "*"}},
         {"action": "read_aliases", "aliases": {"collection": "*", "alias": "*"}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,18 @@ DAG = "vectorbackup_backup_and_restore"
 NIGHTLY = "vectorbackup_scheduled_backup"
 VERIFY = "vectorbackup_verify_nightly"
 FRESHNESS = "vectorbackup_freshness_alert"
+MIGRATION = "vectorbackup_environment_migration"
 LOCATION = f"s3://aws_default@{BUCKET}/{PREFIX}"
 
 
 @pytest.fixture(scope="module")
 def airflow(lab: Lab, services_folder: Path) -> Iterator[Airflow]:
     with airflow_standalone(services_folder / "whole", dags_folder=DAGS_FOLDER) as airflow:
-        for conn_id, node in (("weaviate_default", lab.source), ("weaviate_restore_target", lab.target)):
+        for conn_id, node in (
+            ("weaviate_default", lab.source),
+            ("weaviate_restore_target", lab.target),
+            ("weaviate_target", lab.target),
+        ):
             connection = {
                 "connection_id": conn_id,
                 "conn_type": "weaviate_backup",
@@ -115,6 +121,43 @@ def test_alert_when_backups_are_too_old(airflow: Airflow) -> None:
     assert airflow.api.wait_for_run(FRESHNESS, stale, 240) == "failed"
     log = airflow.api.task_log(FRESHNESS, stale, task)
     assert re.search(rf"BACKUPS STOPPED: {LOCATION}: The newest whole backup, {backup_id}, is [\d:]+ old", log), log
+
+
+@pytest.mark.parametrize("answer", ["Reject", "Approve"])
+def test_migration_waits_for_approval(airflow: Airflow, lab: Lab, answer: str) -> None:
+    """Whoever is asked sees the plan; a no leaves the target as it is."""
+    dataset.drop(lab.target.url)
+    airflow.api.wait_for_dag(MIGRATION)
+    airflow.api.unpause(MIGRATION)
+    run_id = airflow.api.trigger(MIGRATION, {"include": ["Barley"], "dry_run": False})
+    path = f"/dags/{MIGRATION}/dagRuns/{run_id}/taskInstances/migrate.approve/-1/hitlDetails"
+    asked: dict[str, Any] = {}
+
+    def is_asked() -> bool:
+        tasks = {task["task_id"]: task["state"] for task in airflow.api.task_instances(MIGRATION, run_id)}
+        assert "failed" not in tasks.values(), tasks
+        if tasks["migrate.approve"] in ("awaiting_input", "deferred"):
+            asked.update(airflow.api.call("GET", path))
+        return bool(asked)
+
+    wait_until(is_asked, 240, "the question", 0.5)
+    assert (asked["subject"], asked["defaults"]) == ("Restore into weaviate_target?", ["Reject"])
+    assert "| Collections | 1: Barley |" in asked["body"]
+    assert "| Copied | no, both clusters use one place |" in asked["body"]
+    assert dataset.count(lab.target.url) == {}
+    asked_at = datetime.now(UTC)
+    # An answer that comes before the scheduler has seen that the worker is done counts as a failed try.
+    wait_until(lambda: scheduler_seen_at(airflow) > asked_at, 60, "the scheduler", 0.5)
+    airflow.api.call("PATCH", path, {"chosen_options": [answer], "params_input": {}})
+    assert airflow.api.wait_for_run(MIGRATION, run_id, 240) == "success"
+    report = airflow.api.xcom(MIGRATION, run_id, "migrate.report")
+    assert report["outcome"] == {"Reject": "rejected", "Approve": "migrated"}[answer]
+    assert dataset.count(lab.target.url) == ({} if answer == "Reject" else {"Barley": lab.counts["Barley"]})
+
+
+def scheduler_seen_at(airflow: Airflow) -> datetime:
+    """Return when the scheduler was last heard of."""
+    return datetime.fromisoformat(airflow.api.call("GET", "/monitor/health")["scheduler"]["latest_scheduler_heartbeat"])
 
 
 def newest(airflow: Airflow) -> str:

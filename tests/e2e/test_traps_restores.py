@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_vectorbackup.compat import AirflowFailException
 from airflow_provider_vectorbackup.exceptions import OperationFailed, OperationLost
+from airflow_provider_vectorbackup.operators.own_restore import OwnRestoreOperator, WeaviateRollBackRestoreOperator
 from tests.actions.conftest import TaskMemory
 from tests.e2e.traps_lab import (
     COLLECTIONS,
@@ -153,3 +154,28 @@ def test_trap_18_failed_restore_tells_what_arrived(server: Server) -> None:
     server.do("DELETE", "/schema/Barley")
     assert server.restore(backup_id, include=["Barley"]).execute(TaskRun().context)["status"] == "SUCCESS"
     assert dataset.count(server.node.url) == counts | {"Barley": 120}
+
+
+@both_servers
+def test_trap_18_a_restore_on_record_goes_on_and_is_rolled_back(server: Server) -> None:
+    """Trap 18: what arrived is left out the next time; what somebody else made is never deleted."""
+    server.empty()
+    backup_id, memory = server.bucket.add_backup(f"recorded-{server.name}"), TaskMemory()
+    fields: dict[str, Any] = {"weaviate_conn_id": server.conn_id, "backup_id": backup_id, "location": LOCATION}
+    restore = OwnRestoreOperator(task_id="restore", poll_interval=1, timeout=120, **fields)
+    roll_back = WeaviateRollBackRestoreOperator(task_id="roll_back", **fields)
+    restore.wait_for_completion = False
+    restore.execute(TaskRun(memory=memory).context)
+    server.do("POST", "/schema", {"class": "Barley"})
+    restore.wait_for_completion = True
+    with pytest.raises(OperationFailed, match=r"Arrived: Airport, Car\. Not arrived: Barley\."):
+        restore.execute(TaskRun(memory=memory).context)
+    with pytest.raises(AirflowFailException, match="In the way of the restore: collection Barley"):
+        restore.execute(TaskRun(memory=memory).context)
+    server.do("DELETE", "/schema/Barley")
+    assert restore.execute(TaskRun(memory=memory).context)["collections"] == ["Barley"]
+    assert dataset.count(server.node.url)["Barley"] == 120
+    server.do("DELETE", "/schema/Car")
+    server.do("POST", "/schema", {"class": "Other"})
+    assert roll_back.execute(TaskRun().context)["collections"] == ["Airport", "Barley"]
+    assert server.collections() == ["Other"]
