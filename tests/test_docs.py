@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from airflow.sdk import BaseOperator, BaseSensorOperator
 
 from airflow_provider_vectorbackup import exceptions, operators, sensors
+from airflow_provider_vectorbackup.actions.content_recording import RecordResult
+from airflow_provider_vectorbackup.backups.content_comparison import Comparison
 from airflow_provider_vectorbackup.backups.copies import CopyResult, Method
 from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
 from airflow_provider_vectorbackup.backups.verification import Level, Report
 from airflow_provider_vectorbackup.hooks.connection_form import FIELDS
-from airflow_provider_vectorbackup.task_groups import copy_backup
+from airflow_provider_vectorbackup.task_groups import copy_backup, migrate_environment, restore_drill
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.transfer.manifest import ManifestEntry
 
@@ -23,6 +26,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPERATORS = (ROOT / "docs" / "operators.md").read_text()
 VERIFYING = (ROOT / "docs" / "verifying.md").read_text()
+MIGRATING = (ROOT / "docs" / "migrating.md").read_text()
 COPYING = (ROOT / "docs" / "copying.md").read_text()
 TASKS = [
     getattr(module, name)
@@ -56,9 +60,8 @@ def own_arguments(task: type[BaseOperator]) -> set[str]:
 def test_there_is_something_to_document() -> None:
     assert len(TASKS) >= 5
     assert len(ERRORS) >= 20
-    on_servers = {"weaviate_conn_id", "backup_id", "backend"}
-    on_storage = ({"location"}, {"source", "target"})
-    assert all(any(own_arguments(task) >= least for least in (on_servers, *on_storage)) for task in TASKS)
+    where = ({"weaviate_conn_id"}, {"location"}, {"source", "target"})
+    assert all(any(own_arguments(task) >= least for least in where) for task in TASKS)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -100,6 +103,33 @@ def test_arguments_of_the_task_group() -> None:
     section = COPYING.split("## Several workers", 1)[1].split("\n## ", 1)[0]
     own = set(inspect.signature(copy_backup).parameters) - {"options"}
     assert own < first_cells(section) <= own | own_arguments(operators.WeaviateCopyBackupOperator)
+
+
+def migrating(heading: str) -> str:
+    return MIGRATING.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("heading", "keys"),
+    [("Content records", RecordResult("", "").summary()), ("Comparing", Comparison().summary())],
+)
+def test_xcom_keys_of_contents(heading: str, keys: dict[str, object]) -> None:
+    assert first_cells(migrating(heading)) == set(keys)
+
+
+@pytest.mark.parametrize(
+    ("heading", "group"), [("Migrating an environment", migrate_environment), ("Restore drills", restore_drill)]
+)
+def test_arguments_of_migrations_and_drills(heading: str, group: Callable[..., object]) -> None:
+    rows = migrating(heading).split("| argument |", 1)[1].split("\n\n", 1)[0]
+    assert first_cells(rows) == set(inspect.signature(group).parameters)
+    templated = {
+        name
+        for cells in re.findall(r"^\| (.*?) \| T \|", rows, flags=re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", cells)
+    }
+    plain = {"group_id", "approval_timeout", "approval_users", "deferrable", "timeout", "default_args"}
+    assert templated == set(inspect.signature(group).parameters) - plain
 
 
 def test_fields_of_the_manifest() -> None:
