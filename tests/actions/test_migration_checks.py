@@ -279,6 +279,7 @@ class TestRolesAndUsers:
     def test_source_without_roles(self) -> None:
         found = said(source(), target(has_roles=True), wish(roles_options="all"))
         assert found == "Roles are to be restored, and the source has none. Leave roles_options out."
+        assert told(source(), target(), wish(users_options="all")) == self.REPLACED
 
     def test_target_that_is_too_old(self) -> None:
         one, other = source(version="1.30.8", has_roles=True), target(version="1.30.8", has_roles=True)
