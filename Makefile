@@ -8,6 +8,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv/bin/uv)
 PYTHON_WANTED := >=3.11,<3.14
 BIN := .venv/bin
 # What that Airflow and newer libraries under it think of each other is not this package's matter.
+SIDE_BY_SIDE := --numprocesses 2
 OLD_PYTEST := .venv-airflow-3.1/bin/pytest -W ignore::DeprecationWarning
 
 .DEFAULT_GOAL := help
@@ -27,11 +28,11 @@ lint: .venv/.installed ## check style, types, and which part imports which
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-all-tests: .venv/.installed ## run all tests, real services included
-	$(BIN)/pytest tests
+all-tests: unit .venv/.installed ## run all tests, real services included
+	$(BIN)/pytest tests -m services
 
 unit: .venv/.installed ## run the tests that need no services
-	$(BIN)/pytest tests -m "not services"
+	$(BIN)/pytest tests -m "not services" $(SIDE_BY_SIDE)
 
 contract: .venv/.installed ## run the tests of what servers and stores promise
 	$(BIN)/pytest tests/contract
@@ -40,7 +41,7 @@ e2e: .venv/.installed ## run the tests with real services and a real Airflow
 	$(BIN)/pytest tests/e2e
 
 airflow-3.1: .venv-airflow-3.1/.installed ## under Airflow 3.1, run the tests without services, and a backup and restore
-	$(OLD_PYTEST) tests -m "not services" --ignore=tests/services
+	$(OLD_PYTEST) tests -m "not services" --ignore=tests/services $(SIDE_BY_SIDE)
 	$(OLD_PYTEST) tests/e2e/test_backup_and_restore.py
 
 official-hooks: .venv-official/.installed ## with the providers of Amazon, Google and Microsoft, run the tests of connections

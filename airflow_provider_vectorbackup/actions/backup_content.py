@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from airflow_provider_vectorbackup.actions.content_recording import RecordOrder, record_content
+from airflow_provider_vectorbackup.actions.content_recording import RecordOrder, read_result, record_content
 from airflow_provider_vectorbackup.actions.content_records import RecordPlace
 from airflow_provider_vectorbackup.actions.evidence import OpenStore
 from airflow_provider_vectorbackup.actions.memory import Memory
@@ -14,8 +16,10 @@ from airflow_provider_vectorbackup.actions.tenants import InactiveTenants
 from airflow_provider_vectorbackup.backups.content import Moment
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.operation import Operation
-from airflow_provider_vectorbackup.exceptions import InvalidRequest
+from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectNotFound
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +54,22 @@ def record_before(client: WeaviateClient, server: Server, operation: Operation, 
     record_content(client, server, order, recording.memory, recording.open_store)
 
 
-def record_after(client: WeaviateClient, operation: Operation, recording: Recording) -> dict[str, Any]:
-    """Record what the server holds now that a backup has ended, and return the result."""
+def record_after(client: WeaviateClient, operation: Operation, recording: Recording) -> dict[str, Any] | None:
+    """Record what the server holds now that a backup has ended, and return the result.
+
+    A record that is there stays as it is: it was taken sooner. Of a backup that somebody else made without any, none is
+    taken either, since nobody knows what it held: None.
+    """
     root, backup_id = require_place(operation.root), operation.address.backup_id
-    server = whole_server(client)
-    there = tuple(name for name in operation.collections if name in server.collection_names)
-    order = RecordOrder(
-        there,
-        RecordPlace.beside(root, backup_id, Moment.AFTER),
-        RecordPlace.beside(root, backup_id, Moment.BEFORE),
-        inactive=_policy(recording.inactive),
-    )
-    return record_content(client, server, order, recording.memory, recording.open_store).summary()
+    before, after = (RecordPlace.beside(root, backup_id, moment) for moment in (Moment.BEFORE, Moment.AFTER))
+    with suppress(ObjectNotFound):
+        return read_result(after, recording.open_store).summary()
+    order = RecordOrder((), after, before, inactive=_policy(recording.inactive))
+    try:
+        return record_content(client, whole_server(client), order, recording.memory, recording.open_store).summary()
+    except ObjectNotFound:
+        log.warning("Backup %r was made without a content record before it, so none is taken after it.", backup_id)
+        return None
 
 
 def _policy(of_backup: InactiveTenants) -> InactiveTenants:

@@ -154,7 +154,8 @@ class Again:
             with suppress(NotFound):
                 found.append(_sampled(client.send(content_calls.read_object(collection, tenant, wanted.object_id))))
         then = {each.object_id: each.vectors for each in earlier.objects}
-        return found, [(each.object_id, each.vector, then[each.object_id][each.vector]) for each in earlier.answers]
+        asked = [(each, then.get(each.object_id, {}).get(each.vector)) for each in earlier.answers]
+        return found, [(each.object_id, each.vector, vector) for each, vector in asked if vector is not None]
 
 
 def head_of(client: WeaviateClient, server: Server, collections: Iterable[str], sample: SampleSize) -> RecordHead:
@@ -202,10 +203,26 @@ def _counted(reading: Reading, name: str, tenants: Mapping[str, str]) -> dict[st
     counts: dict[str, int | None] = dict.fromkeys(tenants)
     for batch in _batches(list(tenants.items()), _TENANTS_AT_ONCE):
         with _active(reading, name, dict(batch)) as active:
-            if active:
-                found = reading.client.send(content_calls.count_objects(name, active))
-                counts |= dict(zip(active, found, strict=True))
+            counts |= _count(reading.client, name, active)
     return counts
+
+
+def _count(client: WeaviateClient, name: str, tenants: list[str]) -> dict[str, int | None]:
+    """Count the objects of tenants; None for one that was deleted, or is not active any more."""
+    if not tenants:
+        return {}
+    try:
+        return dict(zip(tenants, client.send(content_calls.count_objects(name, tenants)), strict=True))
+    except Forbidden:
+        raise
+    except Rejected:
+        # One that is gone makes the server refuse them all.
+        if tenants == [""]:
+            raise
+        if len(tenants) == 1:
+            return {tenants[0]: None}
+    half = len(tenants) // 2
+    return _count(client, name, tenants[:half]) | _count(client, name, tenants[half:])
 
 
 def _looked_at(
@@ -215,7 +232,15 @@ def _looked_at(
     for batch in _batches(sorted(tenants.items()), _TENANTS_AT_ONCE):
         with _active(reading, name, dict(batch)) as active:
             for tenant in active:
-                objects, queries = look.at(reading.client, name, tenant, shares[tenant])
+                try:
+                    objects, queries = look.at(reading.client, name, tenant, shares[tenant])
+                except Forbidden:
+                    raise
+                except Rejected as error:
+                    if not tenant:
+                        raise
+                    log.warning("Tenant %s of %s can't be read any more: %s", tenant, name, error.message)
+                    continue
                 answers = _searched(reading.client, name, tenant, queries, look.nearest)
                 found[tenant] = (tuple(objects), tuple(answers))
     return found

@@ -158,9 +158,12 @@ def _vectors_like(found: CollectionContent) -> dict[str, list[float] | list[list
 
 def _may_ask_vectorizer(found: CollectionContent) -> bool:
     """Whether a module would make the vectors of an object that has none, at a cost perhaps."""
-    paths = [path for path in found.config if path == "vectorizer" or ".vectorizer." in path]
-    named = {found.config[path] if path == "vectorizer" else path.partition(".vectorizer.")[2] for path in paths}
-    return bool({str(name).partition(".")[0] for name in named}.difference({"none", ""}))
+    named = {
+        path.partition(".vectorizer.")[2].partition(".")[0]
+        for path in found.config
+        if path.startswith("vectorConfig.") and ".vectorizer." in path
+    }
+    return bool({*named, str(found.config.get("vectorizer", "none"))}.difference({"none", ""}))
 
 
 def log_comparison(comparison: Comparison) -> None:

@@ -16,7 +16,8 @@ from airflow_provider_vectorbackup.actions.server import Server
 from airflow_provider_vectorbackup.actions.tenants import InactiveTenants, put_back_left
 from airflow_provider_vectorbackup.backups.content import CollectionContent, RecordHead, SampleSize
 from airflow_provider_vectorbackup.backups.selection import names_shown
-from airflow_provider_vectorbackup.exceptions import NotFound
+from airflow_provider_vectorbackup.exceptions import NotFound, Rejected
+from airflow_provider_vectorbackup.weaviate import content_calls
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 class RecordOrder:
     """A record as a user asks for it.
 
+    :param collections: empty for those of the earlier record that are there still.
     :param place: where it is to lie.
     :param earlier: the record whose sample is looked at again; None for a new sample.
     """
@@ -99,7 +101,8 @@ def record_content(
         store = stack.enter_context(closing(open_store(order.place.location)))
         earlier = stack.enter_context(opened_at(order.earlier, open_store)) if order.earlier else None
         sample = earlier.head.sample if earlier else order.sample
-        head = head_of(client, server, order.collections, sample)
+        then = [name for name in earlier.head.collections if name in server.collection_names] if earlier else []
+        head = head_of(client, server, order.collections or then, sample)
         looks = Looks(sample, earlier.collections if earlier else None)
         result = RecordResult(order.place.uri, head.taken_at)
         write_record(store, order.place.key, head, _contents(reading, head, looks, result))
@@ -110,6 +113,18 @@ def record_content(
         names_shown(head.collections),
         result.uri,
     )
+    return result
+
+
+def read_result(place: RecordPlace, open_store: OpenStore) -> RecordResult:
+    """Return what a record that is there is of.
+
+    :raises ObjectNotFound: there is none.
+    """
+    with opened_at(place, open_store) as record:
+        result = RecordResult(place.uri, record.head.taken_at)
+        for content in record.collections:
+            result.add(content)
     return result
 
 
@@ -133,11 +148,21 @@ class Looks:
         return Spread(self._sample)
 
 
+def _is_there(client: WeaviateClient, name: str) -> bool:
+    try:
+        client.send(content_calls.read_class(name))
+    except NotFound:
+        return False
+    return True
+
+
 def _contents(reading: Reading, head: RecordHead, looks: Looks, result: RecordResult) -> Iterator[CollectionContent]:
     for name in head.collections:
         try:
             content = read_collection(reading, name, looks.at(name))
-        except NotFound:
+        except Rejected as error:
+            if not isinstance(error, NotFound) and _is_there(reading.client, name):
+                raise
             log.warning("Collection %s was deleted meanwhile.", name)
             continue
         result.add(content)

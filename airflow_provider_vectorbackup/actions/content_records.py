@@ -53,13 +53,13 @@ class RecordPlace:
         :raises InvalidRequest: it is none.
         """
         folder, _, rest = str(uri).partition(f"/{OWN_FOLDER}/")
-        parent, _, backup_id = folder.rpartition("/")
-        if not (rest and parent and backup_id):
+        if not rest:
             raise InvalidRequest(
                 f"{uri!r} is not the URI of a content record.",
                 hint="Give the uri that the task which recorded it returned, or the URI of a backup.",
             )
-        return cls(Location.parse(parent), f"{require_legal_id(backup_id)}/{OWN_FOLDER}/{rest}")
+        location, backup_id = Location.of_backup(folder)
+        return cls(location, f"{require_legal_id(backup_id)}/{OWN_FOLDER}/{rest}")
 
     @property
     def uri(self) -> str:
@@ -164,6 +164,8 @@ def _collections(key: str, lines: Iterator[Any]) -> Iterator[CollectionContent]:
                 raise BrokenDescriptor(
                     f"The content record {key} lacks collections: {count} of {line[_END]} are there."
                 )
+            if next(lines, None) is not None:
+                raise BrokenDescriptor(f"The content record {key} goes on after its end.")
             return
         yield CollectionContent.from_json(line)
         count += 1
@@ -182,5 +184,9 @@ def _lines(key: str, pieces: Iterable[bytes]) -> Iterator[Any]:
             *whole, last = rest.split(b"\n")
             rest = bytearray(last)
             yield from map(json.loads, whole)
+    except InvalidRequest:
+        raise
     except (zlib.error, ValueError, RecursionError) as error:
         raise BrokenDescriptor(f"The content record {key} can't be read: {error}.") from error
+    if not unpacking.eof:
+        raise BrokenDescriptor(f"The content record {key} is cut off.")

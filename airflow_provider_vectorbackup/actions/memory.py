@@ -126,7 +126,8 @@ class FollowedOperation:
     def delete(self, key: str) -> None:
         """Forget it."""
         self._memory.delete(key)
-        self.started = None
+        if key == self._kind.value:
+            self.started = None
 
     def follow(self, operation: Operation) -> Operation:
         """Take note of an operation that was found or accepted, and return it."""

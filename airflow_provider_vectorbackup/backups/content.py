@@ -66,7 +66,7 @@ class SampledVector:
         if not self.rows:
             return self.values.tolist()
         width = len(self.values) // self.rows
-        return [self.values[start : start + width].tolist() for start in range(0, len(self.values), width)]
+        return [self.values[row * width : (row + 1) * width].tolist() for row in range(self.rows)]
 
     def is_near(self, other: SampledVector, tolerance: float) -> bool:
         """Whether no value differs by more than ``tolerance``, relative to the largest value."""
@@ -82,9 +82,12 @@ class SampledVector:
     @classmethod
     def from_json(cls, data: list[Any]) -> Self:
         """Read what is stored."""
+        rows, encoded = data
         values = array("f")
-        values.frombytes(base64.b64decode(data[1], validate=True))
-        return cls(int(data[0]), values)
+        values.frombytes(base64.b64decode(encoded, validate=True))
+        if not isinstance(rows, int) or rows < 0 or (rows and len(values) % rows):
+            raise ValueError(f"{len(values)} values in {rows!r} rows")
+        return cls(rows, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,8 @@ class TenantContent:
     @classmethod
     def from_json(cls, data: list[Any]) -> Self:
         """Read what is stored."""
+        if not isinstance(data, list):
+            raise TypeError(data)
         tenant, activity, count, *sampled = data
         objects, answers = sampled or ((), ())
         return cls(
@@ -164,7 +169,10 @@ class TenantContent:
                 SampledObject(str(i), str(p), {name: SampledVector.from_json(v) for name, v in vectors.items()})
                 for i, p, vectors in objects
             ),
-            tuple(SearchAnswer(i, v, tuple((str(n), float(d)) for n, d in found)) for i, v, found in answers),
+            tuple(
+                SearchAnswer(_text(i), _text(v), tuple((_text(n), float(d)) for n, d in found))
+                for i, v, found in answers
+            ),
         )
 
 
@@ -213,7 +221,7 @@ class CollectionContent:
         try:
             tenants = tuple(map(TenantContent.from_json, data["tenants"]))
             return cls(str(data["collection"]), dict(data["config"]), tenants)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise BrokenDescriptor(f"A content record can't be read: {error!r}.") from error
 
 
@@ -293,10 +301,16 @@ def spread(tenants: Iterable[tuple[str, int]], objects: int) -> dict[str, int]:
     filled = {name: count for name, count in tenants if count}
     order = sorted(filled, key=lambda name: hashlib.sha256(name.encode()).digest())[:objects]
     chosen: dict[str, int] = {}
-    for place, name in enumerate(order):
-        share = objects // len(order) + (place < objects % len(order))
-        chosen[name] = min(share, filled[name])
+    # The smallest first: what they don't fill is left to the others.
+    for place, name in enumerate(sorted(order, key=lambda name: filled[name])):
+        chosen[name] = min(filled[name], (objects - sum(chosen.values())) // (len(order) - place))
     return chosen
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def _by_name(value: Any) -> dict[str, Any]:

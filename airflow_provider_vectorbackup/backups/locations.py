@@ -68,6 +68,15 @@ class Location:
             raise InvalidRequest(f"The location {uri!r} leaves its bucket or has control characters.")
         return cls(scheme, bucket, prefix, conn_id or None)
 
+    @classmethod
+    def of_backup(cls, uri: str) -> tuple[Self, str]:
+        """Read the URI of a backup, as :meth:`uri_of` makes it; return its location and its id.
+
+        :raises InvalidRequest: it is none.
+        """
+        parent, _, backup_id = uri.rstrip("/").rpartition("/") if isinstance(uri, str) else ("", "", "")
+        return cls.parse(f"{parent}/" if parent.endswith("/") else parent), backup_id
+
     def with_overrides(self, bucket: str | None, path: str | None) -> Location:
         """Return where a backup goes whose request overrides bucket or path (a path replaces the whole prefix)."""
         return replace(self, bucket=bucket or self.bucket, prefix=path.strip("/") if path is not None else self.prefix)

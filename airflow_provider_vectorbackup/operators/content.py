@@ -264,8 +264,7 @@ class WeaviateCompareContentOperator(ContentTask):
         given = self.expected
         uris = (given,) if isinstance(given, str) and not given.startswith("[") else arguments.names("expected", given)
         if len(uris) == 1 and not is_record(uris[0]):
-            parent, _, backup_id = uris[0].rstrip("/").rpartition("/")
-            location = Location.parse(parent)
+            location, backup_id = Location.of_backup(uris[0])
             with closing(open_store(location)) as store:
                 return places_beside(store, location, require_legal_id(backup_id))
         if len(uris) not in (1, 2):

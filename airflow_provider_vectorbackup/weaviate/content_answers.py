@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -155,7 +156,7 @@ def _count(value: Any) -> int | None:
         return None
     first = object_of(array_of(value)[0]) if array_of(value) else {}
     number = object_of(first.get("meta") or {}).get("count")
-    if not isinstance(number, int | float):
+    if not isinstance(number, int | float) or not math.isfinite(number):
         raise UnexpectedAnswer("The server answered no number where a count belongs.")
     return int(number)
 
@@ -163,7 +164,7 @@ def _count(value: Any) -> int | None:
 def _near(value: Any) -> Near:
     told = object_of(object_of(value).get("_additional") or {})
     distance = told.get("distance")
-    if not isinstance(distance, int | float):
+    if not isinstance(distance, int | float) or not math.isfinite(distance):
         raise UnexpectedAnswer("The server answered a search without distances.")
     return Near(text_of(told, "id"), float(distance))
 
