@@ -138,7 +138,9 @@ def begin_backup(
         require_place(root_of(order.location, order.address))
     server = identify_server(client, order.address.backend)
     require_same_place(server, order.address, order.location)
-    order = replace(order, address=without_needless_overrides(server, order.address))
+    root = root_of(order.location, order.address)
+    address = without_needless_overrides(server, order.address)
+    order = replace(order, address=address, location=str(root) if root else None)
     remembered = recall(memory, OperationKind.BACKUP)
     first = remembered.operation.attempts + (remembered.stage is Stage.SPENT) if remembered else 1
     for attempt in range(first, first + _MOST_ATTEMPTS):

@@ -66,6 +66,7 @@ class MigrationOrder:
     node_mapping: Mapping[str, str] = field(default_factory=dict)
     incremental_base: str | None = None
     compression: str | None = None
+    overwrite_alias: bool = False
     roles_options: str | None = None
     users_options: str | None = None
     ignore_mismatch: bool = False
@@ -88,7 +89,9 @@ def plan_migration(source: End, target: End, order: MigrationOrder, open_store: 
     with _named("Target"):
         other, of_target = _cluster(target), _location(target)
         address = address_in(other.server, target.backend, of_target, order.probe_id)
+    _require_sendable(source.backend, one, other, order)
     problems = list(migration_problems(one, other, wish))
+    problems += _namesakes(one, of_source, other, of_target)
     if not is_same(one, other):
         problems += _storage_problems(source, target, address, open_store)
     require_none(problems, f"{one.url} can't be migrated to {other.url}", "")
@@ -98,13 +101,32 @@ def plan_migration(source: End, target: End, order: MigrationOrder, open_store: 
         chosen,
         {alias: name for alias, name in sorted(one.aliases.items()) if name in chosen},
         {old: new for old, new in full_mapping(one, other, wish).items() if old != new},
-        is_copied=not _is_same_place(of_source, of_target),
+        is_copied=not _have_one_name(of_source, of_target),
         bucket=address.bucket,
         path=address.path,
         base=order.incremental_base,
         access=_access(order),
     )
     return replace(plan, warnings=(*notes(one, other, wish), *_shared_root(one, other)))
+
+
+def _require_sendable(backend: str, source: Cluster, target: Cluster, order: MigrationOrder) -> None:
+    """Raise for options that one of the servers would not know, or that are none.
+
+    :raises InvalidRequest: there is one.
+    """
+    address = BackupAddress(backend, order.probe_id)
+    with _named("Source"):
+        made = calls.BackupRequest(address, compression=order.compression)
+        calls.create_backup(made, source.server.version)
+    with _named("Target"):
+        wanted = calls.RestoreRequest(
+            address,
+            overwrite_alias=order.overwrite_alias,
+            roles_options=order.roles_options,
+            users_options=order.users_options,
+        )
+        calls.restore_backup(wanted, target.server.version)
 
 
 def _cluster(end: End) -> Cluster:
@@ -149,7 +171,7 @@ def _schema(client: WeaviateClient, name: str) -> StoredSchema:
 def _holders(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -> tuple[str, ...]:
     """Return the nodes that hold shards of these collections; all of them where that is not told.
 
-    It is not told of a collection all of whose tenants are inactive, nor to a user who may not see it.
+    It is told of active tenants only, and not to a user who may not see it.
     """
     try:
         placed = client.send(content_calls.read_shard_nodes())
@@ -157,8 +179,18 @@ def _holders(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -
         log.warning("Which nodes hold the collections is not known, so all of them count. %s", error.message)
         return source.server.nodes
     everywhere = frozenset(source.server.nodes)
-    holders = frozenset[str]().union(*(placed.get(name, everywhere) for name in chosen))
+    multi_tenant = {collection.name for collection in source.server.collections if collection.is_multi_tenant}
+    told = {
+        name: placed[name]
+        for name in chosen
+        if name in placed and not (name in multi_tenant and len(everywhere) > 1 and _has_inactive(client, name))
+    }
+    holders = frozenset[str]().union(*(told.get(name, everywhere) for name in chosen))
     return tuple(node for node in source.server.nodes if node in holders)
+
+
+def _has_inactive(client: WeaviateClient, collection: str) -> bool:
+    return any(not tenant.is_active for tenant in client.send(calls.read_tenants(collection)))
 
 
 def _location(end: End) -> Location:
@@ -178,6 +210,8 @@ def _storage_problems(source: End, target: End, address: BackupAddress, open_sto
                 for _ in islice(store.list_objects(f"{address.backup_id}/"), 1):
                     pass
         except VectorBackupError as error:
+            if error.retryable:
+                raise
             yield Problem(f"The worker can't list the {side}'s location: {error.message}", error.hint)
     try:
         target.client.send(calls.status_of(OperationKind.BACKUP, address))
@@ -194,8 +228,22 @@ def _facts(cluster: Cluster, backend: str, location: Location) -> ClusterFacts:
     return ClusterFacts(cluster.url, str(cluster.server.version), cluster.server.nodes, backend, str(location))
 
 
-def _is_same_place(one: Location, other: Location) -> bool:
+def _have_one_name(one: Location, other: Location) -> bool:
     return (one.scheme, one.bucket, one.prefix) == (other.scheme, other.bucket, other.prefix)
+
+
+def _namesakes(source: Cluster, of_source: Location, target: Cluster, of_target: Location) -> Iterator[Problem]:
+    """Yield two places of one name, in two accounts or in two S3 servers: a copy can't tell them apart."""
+    if not _have_one_name(of_source, of_target):
+        return
+    is_one = source.server.endpoint == target.server.endpoint
+    if of_source.scheme == "azure":
+        is_one = of_source.conn_id == of_target.conn_id
+    if not is_one:
+        yield Problem(
+            f"{of_source} and {of_target} have one name, and seem to be two places.",
+            "Give the target another path or bucket; if they are one place, name it by one connection.",
+        )
 
 
 def _access(order: MigrationOrder) -> str:
@@ -206,7 +254,8 @@ def _access(order: MigrationOrder) -> str:
 def _shared_root(source: Cluster, target: Cluster) -> Iterator[str]:
     """Yield what is to be known where both clusters write to one place."""
     one, other = source.server, target.server
-    if one.backend == other.backend != "filesystem" and (one.bucket, one.path) == (other.bucket, other.path):
+    places = [(server.backend, server.endpoint, server.bucket, server.path) for server in (one, other)]
+    if places[0] == places[1] and one.backend not in ("filesystem", "azure"):
         yield (
             "Both clusters write their backups to one place. With ENABLE_CLEANUP_UNFINISHED_BACKUPS, a start of one "
             "marks running backups of the other as CANCELED: give each a path of its own (BACKUP_…_PATH)."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,20 +20,27 @@ from airflow_provider_vectorbackup.actions.obstacles import aliases_of
 from airflow_provider_vectorbackup.actions.restore import RestoreOrder, begin_restore
 from airflow_provider_vectorbackup.actions.restore_end import finish_restore
 from airflow_provider_vectorbackup.actions.restore_ledger import Ledger, LedgerFile, LedgerMemory
-from airflow_provider_vectorbackup.actions.server import Server, status_or_none, whole_server
+from airflow_provider_vectorbackup.actions.server import Server, server_of, status_or_none, whole_server
+from airflow_provider_vectorbackup.actions.waiting import wait
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.operation import Operation, root_of
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.backups.polling import Watch
 from airflow_provider_vectorbackup.backups.selection import names_shown
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
-from airflow_provider_vectorbackup.exceptions import InvalidRequest, JobError, PreflightFailed
+from airflow_provider_vectorbackup.exceptions import (
+    InvalidRequest,
+    JobError,
+    OperationLost,
+    PreflightFailed,
+    VectorBackupError,
+)
 from airflow_provider_vectorbackup.weaviate import calls, content_calls, features
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
 log = logging.getLogger(__name__)
 
-_CANCEL_SECONDS = 300.0
+_END_SECONDS = 600.0
 """How long a restore that is to be taken back may take to end."""
 
 
@@ -84,13 +91,24 @@ def finish_own_restore(client: WeaviateClient, outcome: Outcome, own: Own) -> di
     with _kept(client, operation.location, operation.address, own) as memory:
         try:
             result = finish_restore(client, outcome, memory, own.open_store)
+        except OperationLost:
+            # What is there may be somebody else's.
+            raise
         except JobError:
             if seen is not None and seen.is_final:
-                arrived = arrived_of(client, operation.collections, seen.error)
-                memory.keep(memory.ledger.with_arrived(arrived))
+                _keep_arrived(client, memory, operation, seen.error)
             raise
-        memory.keep(memory.ledger.with_arrived(operation.collections))
         return result | {"seconds": round(time.time() - operation.since, 3)}
+
+
+def _keep_arrived(client: WeaviateClient, memory: LedgerMemory, operation: Operation, error: str) -> None:
+    """Keep what a restore that did not end well has brought; where that can't be seen, a later try looks again."""
+    try:
+        arrived = arrived_of(client, operation.collections, error)
+    except VectorBackupError as trouble:
+        log.warning("What has arrived can't be seen: %s", trouble.message)
+    else:
+        memory.keep(memory.ledger.with_arrived(arrived))
 
 
 def roll_back(
@@ -132,9 +150,15 @@ class _StoredStart:
     root: Location | None
     address: BackupAddress
 
-    def read(self) -> str | None:
-        """Return when that restore began, as storage has it."""
-        return stored_restore_start(self.open_store, self.root, self.address.backup_id)
+    def is_of(self, told: Mapping[str, Any]) -> bool:
+        """Whether the last restore is the one that is remembered, as far as storage tells."""
+        now = stored_restore_start(self.open_store, self.root, self.address.backup_id)
+        ours, before = told["operation"].get("restore_started_at"), (told.get("before") or {}).get("started_at")
+        if now is None:
+            return True
+        if ours is not None:
+            return bool(now == ours)
+        return not (told["stage"] == Stage.SENT and before is not None and now == before)
 
 
 def _settled(client: WeaviateClient, ledger: Ledger, start: _StoredStart) -> Ledger:
@@ -142,13 +166,22 @@ def _settled(client: WeaviateClient, ledger: Ledger, start: _StoredStart) -> Led
     if ledger.remembered is None:
         return ledger
     seen = status_or_none(client, OperationKind.RESTORE, start.address)
-    if seen is not None and not seen.is_final:
-        now = time.time()
-        deadline = now + _CANCEL_SECONDS
-        watch = Watch(OperationKind.RESTORE, start.address, since=now, deadline=deadline, poll_interval=2.0)
-        cancel(client, watch, wait_for_end=True)
+    if seen is not None and not seen.is_final and start.is_of(ledger.remembered):
+        _end(client, start.address)
         seen = status_or_none(client, OperationKind.RESTORE, start.address)
     return _after(client, ledger, seen.error if seen else "", start)
+
+
+def _end(client: WeaviateClient, address: BackupAddress) -> None:
+    """Cancel a restore that runs; on a server that can't, wait for its end."""
+    now = time.time()
+    watch = Watch(OperationKind.RESTORE, address, since=now, deadline=now + _END_SECONDS, poll_interval=2.0)
+    server = server_of(client.send(calls.read_meta()), address.backend)
+    if features.CANCEL_RESTORE.is_in(server.version):
+        cancel(client, watch, wait_for_end=True)
+    else:
+        log.warning("Weaviate %s can't cancel a restore; waiting for its end.", server.version)
+        wait(client, watch, log.info)
 
 
 def _after(client: WeaviateClient, ledger: Ledger, error: str, start: _StoredStart) -> Ledger:
@@ -156,8 +189,7 @@ def _after(client: WeaviateClient, ledger: Ledger, error: str, start: _StoredSta
     told = ledger.remembered
     if told is None:
         return ledger
-    before = (told.get("before") or {}).get("started_at")
-    if told["stage"] == Stage.SENT and before is not None and start.read() == before:
+    if not start.is_of(told):
         return ledger.with_arrived(())
     return ledger.with_arrived(arrived_of(client, ledger.asked, error))
 

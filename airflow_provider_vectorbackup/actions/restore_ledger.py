@@ -5,6 +5,7 @@ It is written before the restore is begun, so that it also tells of one whose ta
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ from airflow_provider_vectorbackup.storage.store import Store
 from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER
 
 _VERSION = 1
+_TOKEN_LENGTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,8 @@ class Ledger:
             if told["version"] != _VERSION:
                 raise BrokenDescriptor(f"{key} is of version {told['version']!r}, not {_VERSION}.")
             asked, arrived, before = (tuple(map(str, told[name])) for name in ("asked", "arrived", "aliases_before"))
-            return cls(str(told["owner"]), str(told["cluster"]), asked, arrived, before, told["remembered"])
+            remembered = told["remembered"] if told["remembered"] is None else dict(told["remembered"])
+            return cls(str(told["owner"]), str(told["cluster"]), asked, arrived, before, remembered)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BrokenDescriptor(f"{key} can't be read: {error!r}.") from error
 
@@ -73,8 +76,8 @@ class LedgerFile:
     @property
     def key(self) -> str:
         """In its location."""
-        host = "".join(letter if letter.isalnum() else "-" for letter in self.cluster.partition("://")[2])
-        return f"{self.backup_id}/{OWN_FOLDER}/restored-to-{host.lower()}.json"
+        token = hashlib.sha256(self.cluster.lower().encode()).hexdigest()[:_TOKEN_LENGTH]
+        return f"{self.backup_id}/{OWN_FOLDER}/restored-{token}.json"
 
     def read(self) -> Ledger | None:
         """Return the ledger, None where there is none.
@@ -104,6 +107,7 @@ class LedgerMemory:
         self._inner = inner
         self._file = file
         self._aliases = aliases
+        self._before: Ledger | None = None
         self.ledger = ledger
 
     def get(self, key: str) -> Any:
@@ -118,18 +122,29 @@ class LedgerMemory:
         self._inner.set(key, value)
 
     def delete(self, key: str) -> None:
-        """Forget a value."""
-        self._inner.delete(key)
+        """Forget a value; a restore is forgotten when all that it was to bring has arrived."""
         if key == OperationKind.RESTORE and self.ledger.remembered is not None:
-            self.keep(replace(self.ledger, remembered=None))
+            self.keep(self.ledger.with_arrived(tuple(self.ledger.remembered["operation"]["collections"])))
+        self._inner.delete(key)
 
     def _note(self, value: Mapping[str, Any]) -> None:
         if value["stage"] == Stage.REFUSED:
-            self.keep(replace(self.ledger, remembered=None))
+            self._take_back()
             return
+        if self.ledger.remembered is None:
+            self._before = self.ledger
         asked = tuple(sorted({*self.ledger.asked, *value["operation"]["collections"]}))
         before = self.ledger.aliases_before if self.ledger.asked else self._aliases()
         self.keep(replace(self.ledger, asked=asked, aliases_before=before, remembered=dict(value)))
+
+    def _take_back(self) -> None:
+        """Forget a restore that the server has refused."""
+        before = self._before or replace(self.ledger, remembered=None)
+        if before.asked:
+            self.keep(before)
+        else:
+            self._file.delete()
+            self.ledger = before
 
     def keep(self, ledger: Ledger) -> None:
         """Write the ledger anew."""

@@ -36,6 +36,7 @@ class Server:
     :param path: the path in that bucket, or the directory on the server.
     :param modules: the enabled modules.
     :param nodes: their names; like ``collections``, known once it is made sure that the server is ready.
+    :param endpoint: where the bucket is, as far as the server tells: of ``s3`` only.
     """
 
     version: Version
@@ -45,6 +46,7 @@ class Server:
     modules: frozenset[str] = frozenset()
     nodes: tuple[str, ...] = ()
     collections: tuple[CollectionSchema, ...] = ()
+    endpoint: str | None = None
 
     @property
     def collection_names(self) -> tuple[str, ...]:
@@ -82,7 +84,8 @@ def server_of(meta: Meta, backend: str) -> Server:
     """Return what a server says of itself and of one backend."""
     settings = meta.modules.get(_MODULE_PREFIX + backend, {})
     bucket, path = _first(settings, _BUCKETS), _first(settings, _PATHS)
-    return Server(parse_version(meta.version), backend, bucket, path, modules=frozenset(meta.modules))
+    endpoint, modules = _first(settings, ("endpoint",)), frozenset(meta.modules)
+    return Server(parse_version(meta.version), backend, bucket, path, endpoint=endpoint, modules=modules)
 
 
 def _first(settings: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -108,7 +111,8 @@ def address_in(server: Server, backend: str, location: Location, backup_id: str)
     own = (server.bucket, (server.path or "").strip("/"))
     if location.scheme == "file" or (location.bucket, location.prefix) == own:
         return address
-    if not features.BUCKET_AND_PATH.is_in(server.version):
+    if not features.BUCKET_AND_PATH.is_in(server.version) or (own[1] and not location.prefix):
+        # An empty path counts as none, so that the server would look below its own.
         raise PreflightFailed(
             f"The server reads backups from bucket {server.bucket!r}, path {server.path or ''!r}, and can't be told to "
             f"read {location}.",

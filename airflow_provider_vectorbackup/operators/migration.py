@@ -44,6 +44,11 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
         "roles_options",
         "users_options",
         "ignore_mismatch",
+        "overwrite_alias",
+        "inactive_tenants",
+        "verify_level",
+        "strict",
+        "min_recall",
         "approval",
         "dry_run",
         "prepare_only",
@@ -69,6 +74,11 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
         roles_options: str | None = None,
         users_options: str | None = None,
         ignore_mismatch: bool | str = False,
+        overwrite_alias: bool | str = False,
+        inactive_tenants: str = "warn",
+        verify_level: str = "deep",
+        strict: bool | str = False,
+        min_recall: float | str = 0.95,
         approval: bool | str = False,
         dry_run: bool | str = False,
         prepare_only: bool | str = False,
@@ -90,6 +100,11 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
         self.roles_options = roles_options
         self.users_options = users_options
         self.ignore_mismatch = ignore_mismatch
+        self.overwrite_alias = overwrite_alias
+        self.inactive_tenants = inactive_tenants
+        self.verify_level = verify_level
+        self.strict = strict
+        self.min_recall = min_recall
         self.approval = approval
         self.dry_run = dry_run  # type: ignore[method-assign, assignment] # Airflow's own only renders templates
         self.prepare_only = prepare_only
@@ -106,6 +121,7 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
             asks = restores and arguments.flag("approval", self.approval)
             rolls_back = restores and arguments.flag("rollback", self.rollback)
             order = self._order(context)
+            self._require_meant()
             source, target = WeaviateBackupHook(self.source), WeaviateBackupHook(self.target)
             with source.open_client() as one, target.open_client() as other:
                 plan = plan_migration(
@@ -118,6 +134,16 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
         steps = {"makes_backup": makes_backup, "restores": restores, "asks": asks, "rolls_back": rolls_back}
         return plan.summary() | steps
 
+    def _require_meant(self) -> None:
+        """Raise for what a later step would not take."""
+        from airflow_provider_vectorbackup.actions.tenants import InactiveTenants
+        from airflow_provider_vectorbackup.backups.verification import Level
+
+        arguments.choice("inactive_tenants", self.inactive_tenants, InactiveTenants)
+        arguments.choice("verify_level", self.verify_level, Level)
+        arguments.flag("strict", self.strict)
+        arguments.fraction("min_recall", self.min_recall)
+
     def _order(self, context: Context) -> MigrationOrder:
         from airflow_provider_vectorbackup.actions.migration import MigrationOrder
 
@@ -128,6 +154,7 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
             node_mapping=arguments.mapping("node_mapping", self.node_mapping),
             incremental_base=arguments.text(self.incremental_base),
             compression=arguments.text(self.compression),
+            overwrite_alias=arguments.flag("overwrite_alias", self.overwrite_alias),
             roles_options=arguments.text(self.roles_options),
             users_options=arguments.text(self.users_options),
             ignore_mismatch=arguments.flag("ignore_mismatch", self.ignore_mismatch),

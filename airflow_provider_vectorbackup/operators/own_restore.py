@@ -60,7 +60,7 @@ class OwnRestoreOperator(WeaviateRestoreBackupOperator):
             location = self.hook.location(address.backend, arguments.text(self.location))
             operation = Operation(OperationKind.RESTORE, address, location=location)
             done = summary_of(operation, OperationStatus(OperationKind.RESTORE, Status.SUCCESS))
-            return done | {"seconds": 0.0}
+            return done | {"seconds": None}
 
 
 class WeaviateRollBackRestoreOperator(UnwindsWhenKilled, OnServer, BaseOperator):

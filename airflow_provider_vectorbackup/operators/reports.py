@@ -84,13 +84,18 @@ class ReportMigrationOperator(ReportOperator):
         }
         for step, state in states.items():
             self.log.info("%s: %s", step, state)
-        if failed := [step for step, state in states.items() if state == "failed"]:
+        if failed := [step for step, state in states.items() if state == "failed"] or self._not_reached(states):
             context["ti"].xcom_push(key="report", value=result)
             advice = " ".join(f"{step}: {self.ADVICE[step]}" for step in failed)
             undone = f" Rolled back: {', '.join(result['rolled_back'])}." if result["rolled_back"] else ""
             raise AirflowFailException(f"The migration did not end well: {', '.join(failed)} failed.{undone} {advice}")
         self.log.info("%s: %s", result["outcome"], result)
         return result
+
+    @staticmethod
+    def _not_reached(states: Mapping[str, str]) -> list[str]:
+        """Return the first step that was not taken, as something before it failed."""
+        return [step for step, state in states.items() if state == "upstream_failed"][:1]
 
     @staticmethod
     def _outcome(states: Mapping[str, str], plan: Mapping[str, Any]) -> str:
@@ -134,7 +139,7 @@ class ReportDrillOperator(ReportOperator):
     def _result(self, context: Context, states: Mapping[str, str], picked: Mapping[str, Any]) -> dict[str, Any]:
         restored, compared = self.result_of(context, "restore"), self.result_of(context, "compare")
         now, began = datetime.now(UTC), picked.get("started_at")
-        taken = [step["seconds"] for step in (restored, compared) if "seconds" in step]
+        taken = [step.get("seconds") for step in (restored, compared)]
         return {
             "is_recoverable": all(state == "success" for state in states.values()),
             "backup_id": picked.get("backup_id"),
@@ -143,6 +148,6 @@ class ReportDrillOperator(ReportOperator):
             "data_age_seconds": round((now - datetime.fromisoformat(began)).total_seconds()) if began else None,
             "restore_seconds": restored.get("seconds"),
             "compare_seconds": compared.get("seconds"),
-            "recovery_seconds": round(sum(taken), 3) if restored and compared else None,
+            "recovery_seconds": None if None in taken else round(sum(filter(None, taken)), 3),
             "comparison": compared or None,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -118,7 +119,8 @@ class Lab:
     @property
     def key(self) -> str:
         """Return where the ledger lies."""
-        return f"x1/_vectorbackup/restored-to-127-0-0-1-{self.server.port}.json"
+        token = hashlib.sha256(f"http://127.0.0.1:{self.server.port}".encode()).hexdigest()[:16]
+        return f"x1/_vectorbackup/restored-{token}.json"
 
     @property
     def ledger(self) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.actions.conftest import TaskMemory
 from tests.actions.stores import StoreOf
 
 URL = "http://weaviate.example.com:8080"
-KEY = "x1/_vectorbackup/restored-to-weaviate-example-com-8080.json"
+KEY = f"x1/_vectorbackup/restored-{hashlib.sha256(URL.encode()).hexdigest()[:16]}.json"
 NAMES = st.lists(st.text(min_size=1), max_size=3).map(tuple)
 REMEMBERED = st.none() | st.dictionaries(st.text(), st.none() | st.text() | st.integers() | st.lists(st.text()))
 
@@ -49,7 +50,7 @@ class TestFile:
         assert file.read() is None
 
     def test_is_one_for_each_backup_and_cluster(self, store: StoreOf) -> None:
-        urls = (URL, "http://weaviate.example.com:8081", "http://other.example.com:8080", f"{URL}/behind/a/proxy")
+        urls = (URL, "http://weaviate-example.com:8080", "http://other.example.com:8080", f"{URL}/behind/a/proxy")
         files = [LedgerFile(store, backup_id, url) for backup_id in ("x1", "x2") for url in urls]
         assert len({file.key for file in files}) == 8
         for file in files:
@@ -131,17 +132,30 @@ class TestMemory:
         inner.set("restore", intent("B"))
         assert self.memory(file, inner).get("restore") == intent("B")
 
-    @pytest.mark.parametrize("end", ["refused", "deleted"])
-    def test_forgets_a_restore_that_does_not_run(self, file: LedgerFile, inner: TaskMemory, end: str) -> None:
+    def test_a_refused_restore_leaves_nothing(self, file: LedgerFile, inner: TaskMemory) -> None:
         memory = self.memory(file, inner)
         memory.set("restore", intent("A"))
-        if end == "refused":
-            memory.set("restore", intent("A", stage="refused"))
-        else:
-            memory.delete("restore")
+        memory.set("restore", intent("A", stage="refused"))
+        assert file.read() is None
+        assert self.memory(file, TaskMemory()).get("restore") is None
+
+    def test_a_refused_restore_leaves_what_earlier_ones_brought(self, file: LedgerFile, inner: TaskMemory) -> None:
+        before = Ledger("Dag a, run 1", URL, ("A", "B"), ("A",), ("Story",))
+        file.write(before)
+        memory = self.memory(file, inner)
+        memory.set("restore", intent("B", "C"))
+        memory.set("restore", intent("B", "C", stage="refused"))
+        assert file.read() == before
+
+    def test_what_a_restore_that_is_forgotten_has_brought_stays_on_record(
+        self, file: LedgerFile, inner: TaskMemory
+    ) -> None:
+        memory = self.memory(file, inner)
+        memory.set("restore", intent("A"))
+        memory.delete("restore")
         ledger = file.read()
         assert ledger is not None
-        assert (ledger.asked, ledger.arrived, ledger.remembered) == (("A",), (), None)
+        assert (ledger.asked, ledger.arrived, ledger.remembered) == (("A",), ("A",), None)
         assert self.memory(file, TaskMemory()).get("restore") is None
 
     def test_other_values_are_not_on_record(self, file: LedgerFile, inner: TaskMemory) -> None:

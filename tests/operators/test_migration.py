@@ -106,9 +106,31 @@ def test_templated_texts(pair: Pair, run: TaskRun) -> None:
     assert "| Users and roles | users, in place of the target's |" in result["markdown"]
 
 
+WITH_DEFAULTS = ("inactive_tenants", "verify_level", "min_recall")
+
+
+@pytest.mark.parametrize("name", WITH_DEFAULTS)
+def test_what_a_later_step_would_not_take_fails_at_once(pair: Pair, run: TaskRun, name: str) -> None:
+    with pytest.raises(AirflowFailException, match=f"{name} is 'perhaps'"):
+        pair.plan(run, **{name: "perhaps"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"compression": "Zstd"}, "Source: compression is 'Zstd'"),
+        ({"roles_options": "some"}, "Target: roles_options is 'some'"),
+        ({"users_options": "ALL"}, "Target: users_options is 'ALL'"),
+    ],
+)
+def test_options_that_are_none_fail_at_once(pair: Pair, run: TaskRun, fields: dict[str, str], text: str) -> None:
+    with pytest.raises(AirflowFailException, match=text):
+        pair.plan(run, **fields)
+
+
 @pytest.mark.parametrize("given", ["None", "", None])
 def test_what_is_not_given(pair: Pair, run: TaskRun, given: str | None) -> None:
-    names = set(PlanMigrationOperator.template_fields) - {"source", "target"}
+    names = set(PlanMigrationOperator.template_fields) - {"source", "target", *WITH_DEFAULTS}
     result = pair.plan(run, **dict.fromkeys(names, given))
     assert result == pair.plan(run)
     assert (result["base"], result["collections"]) == (None, ["Article", "Author"])
