@@ -75,6 +75,12 @@ def without(*steps: str, **others: Any) -> dict[str, Any]:
     return {step: result for step, result in RESULTS.items() if step not in steps} | others
 
 
+def test_group_that_was_never_reached_is_no_success() -> None:
+    """Something before it failed."""
+    told = failed(Group(ended=dict.fromkeys(MIGRATION, "upstream_failed")))
+    assert told.startswith("The migration did not end well: preflight failed. preflight: Nothing was written anywhere.")
+
+
 class TestMigration:
     def test_that_was_done(self, log: Log) -> None:
         group = Group(ended=skipped("approve", "roll_back"), results=without("roll_back"))
