@@ -11,7 +11,7 @@ from enum import StrEnum
 from airflow_provider_vectorbackup.actions.memory import Memory
 from airflow_provider_vectorbackup.actions.server import Server
 from airflow_provider_vectorbackup.backups.selection import names_shown
-from airflow_provider_vectorbackup.exceptions import PreflightFailed
+from airflow_provider_vectorbackup.exceptions import PreflightFailed, Rejected
 from airflow_provider_vectorbackup.weaviate import calls, features
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 
@@ -23,6 +23,11 @@ Tenants = Mapping[str, Mapping[str, str]]
 ACTIVATION_DEADLINE_SECONDS = 600.0
 _POLL_SECONDS = 0.5
 _BATCH = 100
+
+_NO_ROOM = "memory pressure"
+_ROOM_SECONDS = 5.0
+_SHOWN = 200
+"""Of the server's words, which name each tenant."""
 
 _ACTIVATED = "activated_tenants"
 """Where it is remembered which tenants are to be put back."""
@@ -116,9 +121,9 @@ def put_back(client: WeaviateClient, tenants: Tenants) -> None:
 
 
 def _activate(client: WeaviateClient, tenants: Tenants) -> None:
-    for collection, activities in tenants.items():
-        _set(client, collection, dict.fromkeys(activities, "HOT"))
     deadline = time.monotonic() + ACTIVATION_DEADLINE_SECONDS
+    for collection, activities in tenants.items():
+        _set_when_there_is_room(client, collection, dict.fromkeys(activities, "HOT"), deadline)
     for collection, activities in tenants.items():
         while waiting := _inactive(client, collection, activities):
             if time.monotonic() > deadline:
@@ -127,6 +132,27 @@ def _activate(client: WeaviateClient, tenants: Tenants) -> None:
                     f"{names_shown(waiting)}."
                 )
             time.sleep(_POLL_SECONDS)
+
+
+def _set_when_there_is_room(
+    client: WeaviateClient, collection: str, activities: Mapping[str, str], deadline: float
+) -> None:
+    """Set activities; a server that has just loaded many tenants may refuse more for some minutes."""
+    while True:
+        try:
+            _set(client, collection, activities)
+        except Rejected as error:
+            if _NO_ROOM not in error.message:
+                raise
+            if time.monotonic() > deadline:
+                raise PreflightFailed(
+                    f"The server has no room for more active tenants of {collection}: {error.message[:_SHOWN]}",
+                    hint="Raise vm.max_map_count on its nodes, or deactivate tenants that are not in use.",
+                ) from error
+        else:
+            return
+        log.info("The server has no room for more active tenants of %s just now; waiting.", collection)
+        time.sleep(_ROOM_SECONDS)
 
 
 def _inactive(client: WeaviateClient, collection: str, names: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ from airflow_provider_vectorbackup.actions.memory import NoMemory
 from airflow_provider_vectorbackup.actions.tenants import InactiveTenants
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.backups.status import OperationKind, OperationStatus, Status
-from airflow_provider_vectorbackup.exceptions import OperationFailed, PreflightFailed, ServerFault
+from airflow_provider_vectorbackup.exceptions import OperationFailed, PreflightFailed, Rejected, ServerFault
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
 from tests.actions.conftest import TaskMemory
@@ -167,3 +167,33 @@ class TestActivate:
 
 def _ended(status: Status) -> OperationStatus:
     return OperationStatus(OperationKind.BACKUP, status)
+
+
+REFUSAL = {"error": [{"message": "updating db: memory pressure: cannot init shard: not enough memory mappings"}]}
+
+
+class TestServerWithoutRoom:
+    """One that has just loaded many tenants refuses more for some minutes."""
+
+    def test_is_waited_for(
+        self, client: WeaviateClient, server: WeaviateStandIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tenants, "_ROOM_SECONDS", 0.01)
+        server.fail_next("PUT", TENANTS, status=422, body=REFUSAL, times=3)
+        begin_backup(client, ACTIVATE, NoMemory(), RUN_STARTED)
+        assert now(server) == ACTIVE
+
+    def test_that_stays_so_is_told_and_all_is_put_back(
+        self, client: WeaviateClient, server: WeaviateStandIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tenants, "ACTIVATION_DEADLINE_SECONDS", 0.0)
+        server.fail_next("PUT", TENANTS, status=422, body=REFUSAL)
+        with pytest.raises(PreflightFailed, match=r"no room for more active tenants of Shop.*vm\.max_map_count"):
+            begin_backup(client, ACTIVATE, NoMemory(), RUN_STARTED)
+        assert now(server) == BEFORE
+        assert server.sent("POST", "/backups/s3") == []
+
+    def test_other_refusals_are_not_waited_for(self, client: WeaviateClient, server: WeaviateStandIn) -> None:
+        server.fail_next("PUT", TENANTS, status=422, body={"error": [{"message": "no such tenant"}]})
+        with pytest.raises(Rejected, match="no such tenant"):
+            begin_backup(client, ACTIVATE, NoMemory(), RUN_STARTED)
