@@ -21,7 +21,7 @@ from airflow_provider_vectorbackup.actions.migration_checks import (
 from airflow_provider_vectorbackup.actions.server import address_in, identify_server, ready_server, require_same_place
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.migration import ClusterFacts, MigrationPlan
-from airflow_provider_vectorbackup.backups.selection import select_collections
+from airflow_provider_vectorbackup.backups.selection import names_shown, select_collections
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
 from airflow_provider_vectorbackup.exceptions import (
     Forbidden,
@@ -58,6 +58,7 @@ class MigrationOrder:
 
     :param probe_id: an id under which there is no backup, to ask for.
     :param incremental_base: a backup id, ``latest``, or None for a full backup.
+    :param forbids_inactive: whether tenants that are not active are in the way.
     """
 
     probe_id: str
@@ -70,6 +71,7 @@ class MigrationOrder:
     roles_options: str | None = None
     users_options: str | None = None
     ignore_mismatch: bool = False
+    forbids_inactive: bool = False
 
 
 def plan_migration(source: End, target: End, order: MigrationOrder, open_store: OpenStore) -> MigrationPlan:
@@ -91,6 +93,8 @@ def plan_migration(source: End, target: End, order: MigrationOrder, open_store: 
         address = address_in(other.server, target.backend, of_target, order.probe_id)
     _require_sendable(source.backend, one, other, order)
     problems = list(migration_problems(one, other, wish))
+    if order.forbids_inactive:
+        problems += _inactive(source.client, one, chosen)
     problems += _namesakes(one, of_source, other, of_target)
     if not is_same(one, other):
         problems += _storage_problems(source, target, address, open_store)
@@ -187,6 +191,19 @@ def _holders(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -
     }
     holders = frozenset[str]().union(*(told.get(name, everywhere) for name in chosen))
     return tuple(node for node in source.server.nodes if node in holders)
+
+
+def _inactive(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield tenants whose content can't be recorded, and so not be compared after all is restored."""
+    for collection in source.server.collections:
+        if collection.name in chosen and collection.is_multi_tenant:
+            tenants = client.send(calls.read_tenants(collection.name))
+            if inactive := [tenant.name for tenant in tenants if not tenant.is_active]:
+                yield Problem(
+                    f"Tenants of {collection.name} are not active, so what they hold can't be compared: "
+                    f"{names_shown(inactive)}.",
+                    "Activate them, or set inactive_tenants to 'activate' (and put back afterwards) or 'warn'.",
+                )
 
 
 def _has_inactive(client: WeaviateClient, collection: str) -> bool:

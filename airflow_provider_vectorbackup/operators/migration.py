@@ -136,17 +136,17 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
 
     def _require_meant(self) -> None:
         """Raise for what a later step would not take."""
-        from airflow_provider_vectorbackup.actions.tenants import InactiveTenants
         from airflow_provider_vectorbackup.backups.verification import Level
 
-        arguments.choice("inactive_tenants", self.inactive_tenants, InactiveTenants)
         arguments.choice("verify_level", self.verify_level, Level)
         arguments.flag("strict", self.strict)
         arguments.fraction("min_recall", self.min_recall)
 
     def _order(self, context: Context) -> MigrationOrder:
         from airflow_provider_vectorbackup.actions.migration import MigrationOrder
+        from airflow_provider_vectorbackup.actions.tenants import InactiveTenants
 
+        inactive = arguments.choice("inactive_tenants", self.inactive_tenants, InactiveTenants)
         return MigrationOrder(
             id_of_run(context),
             include=arguments.names("include", self.include),
@@ -158,6 +158,7 @@ class PlanMigrationOperator(UnwindsWhenKilled, BaseOperator):
             roles_options=arguments.text(self.roles_options),
             users_options=arguments.text(self.users_options),
             ignore_mismatch=arguments.flag("ignore_mismatch", self.ignore_mismatch),
+            forbids_inactive=inactive is InactiveTenants.FAIL,
         )
 
     @staticmethod

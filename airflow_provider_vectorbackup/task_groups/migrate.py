@@ -75,7 +75,8 @@ def migrate_environment(
         named, go to nodes that are free.
     :param incremental_base: a backup id, or ``latest``, to build on, so that little is left to be copied.
     :param compression: as of ``WeaviateCreateBackupOperator``.
-    :param inactive_tenants: as there; ``activate`` also compares them.
+    :param inactive_tenants: about tenants of the source that are not active: ``warn`` and don't compare what they hold,
+        ``fail`` in ``preflight``, or ``activate`` to record and compare it, and put them back.
     :param overwrite_alias: as of ``WeaviateRestoreBackupOperator``; as ``roles_options``, ``users_options`` and
         ``ignore_mismatch``, which here also lets an older target pass.
     :param verify_level: ``deep``, or ``quick``.

@@ -1,4 +1,4 @@
-"""What of two clusters' places keeps one from being migrated to the other."""
+"""What of two clusters' places and tenants keeps one from being migrated to the other."""
 
 from __future__ import annotations
 
@@ -29,3 +29,11 @@ def test_fewer_nodes_than_may_hold_inactive_tenants(pair: Pair) -> None:
     pair.source.add_collection("Shop", {"a": "HOT", "b": "COLD"})
     pair.source.holders["Shop"] = {"w1"}
     assert "lie on 2 nodes (w1, w2) and the target has 1" in str(pair.refused())
+
+
+def test_inactive_tenants_where_all_is_to_be_compared(pair: Pair) -> None:
+    pair.source.add_collection("Shop", {"a": "HOT", "b": "COLD"})
+    assert pair.plan().collections == ("Article", "Author", "Shop")
+    told = str(pair.refused(forbids_inactive=True))
+    assert "Tenants of Shop are not active, so what they hold can't be compared: b." in told
+    assert pair.plan(forbids_inactive=True, exclude=("Shop",)).collections == ("Article", "Author")
