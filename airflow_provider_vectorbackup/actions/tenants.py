@@ -25,7 +25,8 @@ _POLL_SECONDS = 0.5
 _BATCH = 100
 
 _NO_ROOM = "memory pressure"
-_ROOM_SECONDS = 5.0
+_ROOM_SECONDS = 30.0
+"""Memory mappings that a server has set aside for tenants are free again after a minute or so."""
 _SHOWN = 200
 """Of the server's words, which name each tenant."""
 
