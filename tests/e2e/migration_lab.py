@@ -7,7 +7,7 @@ import json
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,16 +171,12 @@ class MigrationLab:
         found = dict[str, int]()
         for name in PLACES.values():
             for backend in ("s3", "gcs", "filesystem"):
-                with suppress(Exception):
-                    found |= {f"{backend} {name} {key}": size for key, size in _all(self.places, backend, name).items()}
+                there = sizes(self.places.location(backend, name))
+                found |= {f"{backend} {name} {key}": size for key, size in there.items()}
         return found
 
 
 PLACES = {"production": "mig-production", "staging": "mig-staging", "three": "mig-three"}
-
-
-def _all(places: Places, backend: str, prefix: str) -> dict[str, int]:
-    return sizes(places.location(backend, prefix))
 
 
 def shown(value: Any) -> str:

@@ -13,7 +13,7 @@ import requests
 
 from airflow_provider_vectorbackup.compat import AirflowFailException
 from airflow_provider_vectorbackup.operators import WeaviateRollBackRestoreOperator
-from tests.e2e.copy_lab import Places, connected
+from tests.e2e.copy_lab import Places, connected, opened
 from tests.e2e.migration_lab import (
     DRILL,
     KEYS,
@@ -193,8 +193,6 @@ def test_drill_proves_that_the_newest_backup_can_be_restored(
 
 
 def _own_files(location: Any) -> set[str]:
-    from tests.e2e.copy_lab import opened
-
     with opened(location) as store:
         return {stored.key for stored in store.list_objects() if "/_vectorbackup/" in stored.key}
 
