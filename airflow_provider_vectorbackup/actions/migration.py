@@ -111,7 +111,7 @@ def plan_migration(source: End, target: End, order: MigrationOrder, open_store: 
         base=order.incremental_base,
         access=_access(order),
     )
-    return replace(plan, warnings=(*notes(one, other, wish), *_shared_root(one, other)))
+    return replace(plan, warnings=(*notes(one, other, wish), *_shared_root(one, other, plan)))
 
 
 def _require_sendable(backend: str, source: Cluster, target: Cluster, order: MigrationOrder) -> None:
@@ -253,10 +253,9 @@ def _namesakes(source: Cluster, of_source: Location, target: Cluster, of_target:
     """Yield two places of one name, in two accounts or in two S3 servers: a copy can't tell them apart."""
     if not _have_one_name(of_source, of_target):
         return
-    is_one = source.server.endpoint == target.server.endpoint
-    if of_source.scheme == "azure":
-        is_one = of_source.conn_id == of_target.conn_id
-    if not is_one:
+    # Servers may reach one place by two names; by one connection, the worker sees one place.
+    is_one = of_source.conn_id == of_target.conn_id
+    if not is_one and (of_source.scheme == "azure" or source.server.endpoint != target.server.endpoint):
         yield Problem(
             f"{of_source} and {of_target} have one name, and seem to be two places.",
             "Give the target another path or bucket; if they are one place, name it by one connection.",
@@ -268,11 +267,12 @@ def _access(order: MigrationOrder) -> str:
     return f"{' and '.join(wanted)}, in place of the target's" if wanted else ""
 
 
-def _shared_root(source: Cluster, target: Cluster) -> Iterator[str]:
+def _shared_root(source: Cluster, target: Cluster, plan: MigrationPlan) -> Iterator[str]:
     """Yield what is to be known where both clusters write to one place."""
     one, other = source.server, target.server
-    places = [(server.backend, server.endpoint, server.bucket, server.path) for server in (one, other)]
-    if places[0] == places[1] and one.backend not in ("filesystem", "azure"):
+    places = [(server.backend, server.bucket, server.path) for server in (one, other)]
+    is_known = not plan.is_copied or (one.backend != "azure" and one.endpoint == other.endpoint)
+    if places[0] == places[1] and is_known and one.backend != "filesystem":
         yield (
             "Both clusters write their backups to one place. With ENABLE_CLEANUP_UNFINISHED_BACKUPS, a start of one "
             "marks running backups of the other as CANCELED: give each a path of its own (BACKUP_…_PATH)."
