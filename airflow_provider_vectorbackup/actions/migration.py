@@ -28,7 +28,6 @@ from airflow_provider_vectorbackup.exceptions import (
     InvalidRequest,
     NotFound,
     Rejected,
-    Unauthenticated,
     VectorBackupError,
 )
 from airflow_provider_vectorbackup.weaviate import calls, content_calls, features
@@ -105,7 +104,7 @@ def plan_migration(source: End, target: End, order: MigrationOrder, open_store: 
         chosen,
         {alias: name for alias, name in sorted(one.aliases.items()) if name in chosen},
         {old: new for old, new in full_mapping(one, other, wish).items() if old != new},
-        is_copied=not _have_one_name(of_source, of_target),
+        is_copied=not of_source.has_name_of(of_target),
         bucket=address.bucket,
         path=address.path,
         base=order.incremental_base,
@@ -137,10 +136,10 @@ def _cluster(end: End) -> Cluster:
     client = end.client
     server = ready_server(client, identify_server(client, end.backend))
     permissions = Permissions(None)
-    with suppress(Unauthenticated, NotFound, Rejected):
+    with suppress(Rejected):
         permissions = client.send(content_calls.read_own_permissions())
     members: frozenset[tuple[str, str]] = frozenset()
-    with suppress(Forbidden, NotFound, Rejected):
+    with suppress(Rejected):
         members = client.send(content_calls.read_members())
     has_roles = permissions.granted is not None
     if not has_roles:
@@ -187,7 +186,7 @@ def _holders(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -
     told = {
         name: placed[name]
         for name in chosen
-        if name in placed and not (name in multi_tenant and len(everywhere) > 1 and _has_inactive(client, name))
+        if name in placed and not (name in multi_tenant and len(everywhere) > 1 and _inactive_tenants(client, name))
     }
     holders = frozenset[str]().union(*(told.get(name, everywhere) for name in chosen))
     return tuple(node for node in source.server.nodes if node in holders)
@@ -195,19 +194,17 @@ def _holders(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -
 
 def _inactive(client: WeaviateClient, source: Cluster, chosen: tuple[str, ...]) -> Iterator[Problem]:
     """Yield tenants whose content can't be recorded, and so not be compared after all is restored."""
-    for collection in source.server.collections:
-        if collection.name in chosen and collection.is_multi_tenant:
-            tenants = client.send(calls.read_tenants(collection.name))
-            if inactive := [tenant.name for tenant in tenants if not tenant.is_active]:
-                yield Problem(
-                    f"Tenants of {collection.name} are not active, so what they hold can't be compared: "
-                    f"{names_shown(inactive)}.",
-                    "Activate them, or set inactive_tenants to 'activate' (and put back afterwards) or 'warn'.",
-                )
+    multi_tenant = [collection.name for collection in source.server.collections if collection.is_multi_tenant]
+    for name in multi_tenant:
+        if name in chosen and (inactive := _inactive_tenants(client, name)):
+            yield Problem(
+                f"Tenants of {name} are not active, so what they hold can't be compared: {names_shown(inactive)}.",
+                "Activate them, or set inactive_tenants to 'activate' (and put back afterwards) or 'warn'.",
+            )
 
 
-def _has_inactive(client: WeaviateClient, collection: str) -> bool:
-    return any(not tenant.is_active for tenant in client.send(calls.read_tenants(collection)))
+def _inactive_tenants(client: WeaviateClient, collection: str) -> list[str]:
+    return [tenant.name for tenant in client.send(calls.read_tenants(collection)) if not tenant.is_active]
 
 
 def _location(end: End) -> Location:
@@ -245,13 +242,9 @@ def _facts(cluster: Cluster, backend: str, location: Location) -> ClusterFacts:
     return ClusterFacts(cluster.url, str(cluster.server.version), cluster.server.nodes, backend, str(location))
 
 
-def _have_one_name(one: Location, other: Location) -> bool:
-    return (one.scheme, one.bucket, one.prefix) == (other.scheme, other.bucket, other.prefix)
-
-
 def _namesakes(source: Cluster, of_source: Location, target: Cluster, of_target: Location) -> Iterator[Problem]:
     """Yield two places of one name, in two accounts or in two S3 servers: a copy can't tell them apart."""
-    if not _have_one_name(of_source, of_target):
+    if not of_source.has_name_of(of_target):
         return
     # Servers may reach one place by two names; by one connection, the worker sees one place.
     is_one = of_source.conn_id == of_target.conn_id

@@ -39,7 +39,7 @@ def choose_method(wanted: Method, source: Location, target: Location) -> Method:
 
     :raises InvalidRequest: the locations are the same, or the storage can't do it by itself.
     """
-    if _same_place(source, target):
+    if source.has_name_of(target):
         raise InvalidRequest(
             f"Source and target are the same place, {target}.", hint="Give another bucket or prefix as the target."
         )
@@ -145,7 +145,3 @@ class CopyResult:
             "manifests": list(self.manifests),
             "dry_run": self.dry_run,
         }
-
-
-def _same_place(one: Location, other: Location) -> bool:
-    return (one.scheme, one.bucket, one.prefix) == (other.scheme, other.bucket, other.prefix)

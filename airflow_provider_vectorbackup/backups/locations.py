@@ -77,6 +77,10 @@ class Location:
         parent, _, backup_id = uri.rstrip("/").rpartition("/") if isinstance(uri, str) else ("", "", "")
         return cls.parse(f"{parent}/" if parent.endswith("/") else parent), backup_id
 
+    def has_name_of(self, other: Location) -> bool:
+        """Whether both have one name, by whatever connection each is reached."""
+        return (self.scheme, self.bucket, self.prefix) == (other.scheme, other.bucket, other.prefix)
+
     def with_overrides(self, bucket: str | None, path: str | None) -> Location:
         """Return where a backup goes whose request overrides bucket or path (a path replaces the whole prefix)."""
         return replace(self, bucket=bucket or self.bucket, prefix=path.strip("/") if path is not None else self.prefix)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -101,11 +100,6 @@ class WeaviateRollBackRestoreOperator(UnwindsWhenKilled, OnServer, BaseOperator)
         self.location = location
         self.bucket = bucket
         self.path = path
-
-    @cached_property
-    def hook(self) -> WeaviateBackupHook:
-        """The hook for this task's connection."""
-        return WeaviateBackupHook(self.weaviate_conn_id)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Roll back, and return what was deleted."""

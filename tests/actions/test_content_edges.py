@@ -53,6 +53,7 @@ def test_record_after_one_that_lacks_a_searched_object(lab: Lab, server: Weaviat
     del server.collections["Car"].objects_of("")[searched]
     lab.record(AFTER)
     lab.record(BEFORE, earlier=lab.place(AFTER))
+    assert searched not in {answer.object_id for answer in lab.recorded()["Car"].tenants[0].answers}
 
 
 @pytest.mark.parametrize("moment", Moment)
@@ -110,6 +111,8 @@ def test_tenant_that_is_deleted_meanwhile_is_no_failure(lab: Lab, server: Weavia
     told = [{"name": name, "activityStatus": "HOT"} for name in ("a", "deleted-since")]
     server.fail_next("GET", "/schema/Shop/tenants", status=200, body=told)
     lab.record()
+    counts = {tenant.tenant: tenant.count for tenant in lab.recorded()["Shop"].tenants}
+    assert counts == {"a": 0, "deleted-since": None}
 
 
 def test_collection_that_is_deleted_meanwhile_is_left_out(lab: Lab, server: WeaviateStandIn) -> None:
