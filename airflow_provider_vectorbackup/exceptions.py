@@ -9,6 +9,7 @@
     │   ├── ServerNotReady                   a node is not healthy; it may be later
     │   ├── BackupInUse                      somebody else reads or changes it just now
     │   ├── TargetOccupied                   the target of a copy holds something else under the same id
+    │   ├── PruneRefused                     what would be deleted can't be right; nothing was
     │   └── NothingToRestore                 all collections are there already, and those were to be skipped
     ├── JobError                             an operation that was started did not end well
     │   ├── OperationFailed                  the server says FAILED
@@ -92,6 +93,10 @@ class BackupInUse(PreflightFailed):
 
 class TargetOccupied(PreflightFailed):
     """The target of a copy holds something else under the same id."""
+
+
+class PruneRefused(PreflightFailed):
+    """What would be deleted can't be right, or it can't be told what may be; nothing was deleted."""
 
 
 class NothingToRestore(PreflightFailed):

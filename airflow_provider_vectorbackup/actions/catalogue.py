@@ -182,7 +182,8 @@ def _entry(backup: _Backup, links: Mapping[str, Link], folders: Mapping[str, Fol
     problems = tuple(_problems(backup))
     counted = (folder.name, problems, folder.objects, folder.stored_bytes, folder.modified_at, folder.has_own_files)
     if isinstance(told, Unreadable):
-        return CatalogueEntry(*counted, chain=(folder.name,), chain_problems=("its bases are not known",))
+        unknown = ("its bases are not known",)
+        return CatalogueEntry(*counted, chain=(folder.name,), chain_problems=unknown, unreadable=(told.reason,))
     taken = _missing_in_ancestors(backup, folders)
     return CatalogueEntry(
         *counted,
@@ -199,6 +200,7 @@ def _entry(backup: _Backup, links: Mapping[str, Link], folders: Mapping[str, Fol
         codec=told.codec,
         base_backup_id=told.base_backup_id,
         bases=links[folder.name].bases,
+        unreadable=tuple(facts.reason for facts in backup.nodes.values() if isinstance(facts, Unreadable)),
     )
 
 

@@ -30,16 +30,17 @@ def listed_in(store: Store, backup_id: str) -> dict[str, StoredObject]:
 class Folder:
     """What a listing shows of a folder at the top of a location; of its keys, only digests are kept.
 
+    :param written_at: when the newest object was written, this package's own files aside; ``own_written_at``: of those.
     :param descriptors: by key below the folder.
     """
 
     name: str
     objects: int = 0
     stored_bytes: int = 0
-    modified_at: datetime | None = None
+    written_at: datetime | None = None
+    own_written_at: datetime | None = None
     descriptors: dict[str, StoredObject] = field(default_factory=dict)
     access_checks: list[StoredObject] = field(default_factory=list)
-    has_own_files: bool = False
     _digests: array[int] = field(default_factory=lambda: array("Q"))
     _is_sorted: bool = True
     _of_weaviate: int = 0
@@ -49,8 +50,10 @@ class Folder:
         rest = stored.key.partition("/")[2]
         self.objects += 1
         self.stored_bytes += stored.size_bytes
-        self.modified_at = max(self.modified_at or stored.modified_at, stored.modified_at)
-        self.has_own_files |= rest.startswith(f"{OWN_FOLDER}/")
+        if rest.startswith(f"{OWN_FOLDER}/"):
+            self.own_written_at = max(self.own_written_at or stored.modified_at, stored.modified_at)
+        else:
+            self.written_at = max(self.written_at or stored.modified_at, stored.modified_at)
         if is_written_by_weaviate(rest):
             self._of_weaviate += 1
         if is_access_check(rest):
@@ -59,6 +62,16 @@ class Folder:
             self.descriptors[rest] = stored
         self._digests.append(digest_of(stored.key))
         self._is_sorted = False
+
+    @property
+    def modified_at(self) -> datetime | None:
+        """When its newest object was written: one of the backup, where there is any."""
+        return self.written_at or self.own_written_at
+
+    @property
+    def has_own_files(self) -> bool:
+        """Whether this package's own files lie here."""
+        return self.own_written_at is not None
 
     @property
     def descriptor(self) -> StoredObject | None:
@@ -83,9 +96,13 @@ class Folder:
                 Leftover(LeftoverKind.ACCESS_CHECK, left.key, left.size_bytes, left.modified_at)
                 for left in self.access_checks
             ]
-        ours = self._of_weaviate and is_legal_id(self.name)
-        kind = LeftoverKind.NO_DESCRIPTOR if ours else LeftoverKind.FOREIGN
-        return [Leftover(kind, f"{self.name}/", self.stored_bytes, self.modified_at)]
+        return [Leftover(self._kind(), f"{self.name}/", self.stored_bytes, self.modified_at)]
+
+    def _kind(self) -> LeftoverKind:
+        """Return what a folder without a descriptor is."""
+        if self._of_weaviate and is_legal_id(self.name):
+            return LeftoverKind.NO_DESCRIPTOR
+        return LeftoverKind.OWN_FILES if self.has_own_files and not self.written_at else LeftoverKind.FOREIGN
 
 
 def list_folders(store: Store) -> tuple[dict[str, Folder], list[Leftover]]:

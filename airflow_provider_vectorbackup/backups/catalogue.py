@@ -21,6 +21,9 @@ class LeftoverKind(StrEnum):
     ACCESS_CHECK = "access check"
     """What the server writes and deletes to see whether it may; a crash in between leaves it."""
 
+    OWN_FILES = "own files"
+    """Of this package, and nothing else: a content record without a backup, or what an interrupted copy left."""
+
     FOREIGN = "foreign"
     """Not written by Weaviate, as far as the name tells."""
 
@@ -51,7 +54,8 @@ class CatalogueEntry:
     :param stored_bytes: of all objects in its folder, in this backup alone.
     :param pre_compression_bytes: of all its files, those in its bases included; None below 1.32.
     :param bases: direct ones: those that its descriptors name, and those that its files lie in.
-    :param modified_at: of its newest object.
+    :param modified_at: of its newest object, this package's own files aside.
+    :param unreadable: why descriptors of it can't be read, so that what it builds on is not known.
     :param has_own_files: whether this package's own files lie in its folder.
     """
 
@@ -74,6 +78,7 @@ class CatalogueEntry:
     codec: Codec | None = None
     base_backup_id: str | None = None
     bases: frozenset[str] = frozenset()
+    unreadable: tuple[str, ...] = ()
 
     @property
     def is_chain_whole(self) -> bool:
