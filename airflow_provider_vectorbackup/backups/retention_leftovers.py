@@ -34,21 +34,22 @@ def plan_leftovers(
 
     :param needed: ids that backups which are kept build on, or have files in.
     """
-    return tuple(_decided(leftover, needed, retention, now) for leftover in leftovers)
+    reasons = {leftover: _why_kept(leftover, needed, retention, now) for leftover in leftovers}
+    return tuple(
+        LeftoverDecision(leftover, is_kept=bool(reason), reason=reason or leftover.kind.value)
+        for leftover, reason in reasons.items()
+    )
 
 
-def _decided(leftover: Leftover, needed: Collection[str], retention: Retention, now: datetime) -> LeftoverDecision:
+def _why_kept(leftover: Leftover, needed: Collection[str], retention: Retention, now: datetime) -> str:
+    """Return why a leftover is kept, in words; empty where nothing speaks for it."""
     folder, at = leftover.key.partition("/")[0], leftover.modified_at
-    if leftover.kind not in _OURS or not is_legal_id(folder):
-        return LeftoverDecision(leftover, True, "not of Weaviate, as far as its name tells")
-    if folder in retention.pinned:
-        return LeftoverDecision(leftover, True, "pinned")
-    if retention.of(folder) is None:
-        return LeftoverDecision(leftover, True, "no rule is about it")
-    if leftover.kind is LeftoverKind.NO_DESCRIPTOR and folder in needed:
-        return LeftoverDecision(leftover, True, "a backup that is kept builds on it")
-    if at is None:
-        return LeftoverDecision(leftover, True, "the storage does not tell its age")
-    if now - at < retention.leftover_grace:
-        return LeftoverDecision(leftover, True, "young")
-    return LeftoverDecision(leftover, False, leftover.kind.value)
+    reasons = {
+        "not of Weaviate, as far as its name tells": leftover.kind not in _OURS or not is_legal_id(folder),
+        "pinned": folder in retention.pinned,
+        "no rule is about it": retention.of(folder) is None,
+        "a backup that is kept builds on it": leftover.kind is LeftoverKind.NO_DESCRIPTOR and folder in needed,
+        "the storage does not tell its age": at is None,
+        "young": at is not None and now - at < retention.leftover_grace,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
