@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from datetime import UTC
+from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from operator import attrgetter
@@ -25,6 +25,7 @@ from airflow_provider_vectorbackup.storage.store import (
     CONNECTIONS,
     LARGEST_READ_BYTES,
     PIECE_BYTES,
+    Lock,
     Part,
     StoredObject,
     UnfinishedUpload,
@@ -42,7 +43,8 @@ from airflow_provider_vectorbackup.storage.store import (
 try:
     from azure.storage.blob import BlobClient, BlobProperties, StorageStreamDownloader
 
-    from airflow_provider_vectorbackup.storage.azure_blocks import PART_LIMITS, Source, Target, lock_policy, new_upload
+    from airflow_provider_vectorbackup.storage.azure_blocks import PART_LIMITS, Source, Target, new_upload
+    from airflow_provider_vectorbackup.storage.azure_locks import deletion_policy, lock_fields, lock_on, lock_policy
     from airflow_provider_vectorbackup.storage.azure_requests import (
         Fail,
         OutOfRange,
@@ -96,8 +98,7 @@ class AzureStore:
                 blob.etag.strip('"'),
                 blob.last_modified.astimezone(UTC),
             )
-            for blob in self._listed(prefix, "metadata")
-            if not (blob.name.endswith("/") or _FOLDER in {name.lower() for name in blob.metadata or ()})
+            for blob in self._listed_objects(prefix)
         )
 
     def read(self, key: str) -> bytes | None:
@@ -203,13 +204,26 @@ class AzureStore:
 
     def lock_policy(self) -> str | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        fail = partial(unreadable, self._location, "")
-        try:
-            return lock_policy(fail, self._container)
-        except StorageError as error:
-            if error.retryable:
-                raise
-            return None
+        return self._policy(partial(lock_policy, container=self._container))
+
+    def list_locks(self, prefix: str = "") -> Iterator[Lock]:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`.
+
+        An immutability policy of a container as a whole counts for all objects, and as if it had no end: Azure tells
+        neither its length nor from when it counts, but to those who manage the account.
+        """
+        container = attempt(partial(unlistable, self._location, prefix), self._container.get_container_properties)
+        if (fields := lock_fields(container)) is None:
+            return
+        now = datetime.now(UTC)
+        for blob in self._listed_objects(prefix, *fields):
+            if lock := lock_on(key_of_name(self._location, blob.name), blob, container, now):
+                yield lock
+
+    def deletion_policy(self) -> str | None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        listed = self._listed_objects("")
+        return self._policy(partial(deletion_policy, service=self._service, container=self._container, listed=listed))
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -233,10 +247,24 @@ class AzureStore:
     def _target(self, key: str) -> Target:
         return Target(self._container, self._blob(key), partial(unwritable, self._location, key))
 
-    def _listed(self, prefix: str, include: str) -> Iterator[BlobProperties]:
+    def _policy(self, tell: Callable[[Fail], str | None]) -> str | None:
+        """Return what is told of a policy, None where the identity may not look."""
+        try:
+            return tell(partial(unreadable, self._location, ""))
+        except StorageError as error:
+            if error.retryable:
+                raise
+            return None
+
+    def _listed_objects(self, prefix: str, *include: str) -> Iterator[BlobProperties]:
+        for blob in self._listed(prefix, "metadata", *include):
+            if not (blob.name.endswith("/") or _FOLDER in {name.lower() for name in blob.metadata or ()}):
+                yield blob
+
+    def _listed(self, prefix: str, *include: str) -> Iterator[BlobProperties]:
         fail = partial(unlistable, self._location, prefix)
         name = prefix_in_bucket(self._location, prefix)
-        blobs = iter(self._container.list_blobs(name_starts_with=name, include=[include]))
+        blobs = iter(self._container.list_blobs(name_starts_with=name, include=list(include)))
         while blob := attempt(fail, partial(next, blobs, None)):
             yield blob
 

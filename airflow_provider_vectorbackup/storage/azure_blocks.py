@@ -24,6 +24,7 @@ from azure.storage.blob import (
 )
 
 from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectChanged, ObjectNotFound, StorageError
+from airflow_provider_vectorbackup.storage.azure_locks import lock_policy
 from airflow_provider_vectorbackup.storage.azure_requests import Fail, attempt, only
 from airflow_provider_vectorbackup.storage.pieces import in_parts
 from airflow_provider_vectorbackup.storage.store import PART_BYTES, PartLimits, StoredObject
@@ -201,17 +202,6 @@ class Target:
 def new_upload() -> str:
     """Return the id of an upload: what its blocks' ids, all of the same length, begin with."""
     return secrets.token_hex(8)
-
-
-def lock_policy(fail: Fail, container: ContainerClient) -> str:
-    """Return what keeps the objects of a container, in words."""
-    keeps = attempt(fail, container.get_container_properties)
-    policies = {
-        "an immutability policy": keeps.has_immutability_policy,
-        "a legal hold": keeps.has_legal_hold,
-        "immutable storage with versioning": keeps.immutable_storage_with_versioning_enabled,
-    }
-    return " and ".join(words for words, is_set in policies.items() if is_set)
 
 
 def _etag(answer: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ from airflow_provider_vectorbackup.storage.folders import (
 from airflow_provider_vectorbackup.storage.pieces import collected, exactly
 from airflow_provider_vectorbackup.storage.store import (
     PIECE_BYTES,
+    Lock,
     Part,
     PartLimits,
     StoredObject,
@@ -198,6 +199,14 @@ class FilesystemStore:
 
     def lock_policy(self) -> str:
         """Return nothing: a directory has none."""
+        return ""
+
+    def list_locks(self, prefix: str = "") -> Iterator[Lock]:  # noqa: ARG002 - the protocol's
+        """Yield nothing: what may not be deleted shows when it is."""
+        yield from ()
+
+    def deletion_policy(self) -> str:
+        """Return nothing: the file system's own snapshots, say, can't be told."""
         return ""
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:

@@ -5,28 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
 import requests
 from google.api_core import exceptions
-from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
-from google.cloud.storage import Client
-from google.oauth2 import service_account
-from requests.adapters import HTTPAdapter
 
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import (
-    InvalidRequest,
     ObjectChanged,
     ObjectNotFound,
     StorageError,
     StorageUnreachable,
 )
 from airflow_provider_vectorbackup.storage.gcs_answers import Stored
+from airflow_provider_vectorbackup.storage.gcs_client import CREDENTIALS, GCSAccess, credentials_of, open_client
+from airflow_provider_vectorbackup.storage.gcs_locks import (
+    DELETION_POLICY_FIELDS,
+    LOCK_FIELDS,
+    LOCK_POLICY_FIELDS,
+    deletion_policy_in,
+    lock_on,
+    lock_policy_in,
+)
 from airflow_provider_vectorbackup.storage.gcs_parts import (
     Component,
     components,
@@ -39,8 +43,8 @@ from airflow_provider_vectorbackup.storage.gcs_parts import (
 from airflow_provider_vectorbackup.storage.gcs_requests import BATCH, FAILURES, PATIENCE, Requests
 from airflow_provider_vectorbackup.storage.pieces import collected, exactly, in_parts
 from airflow_provider_vectorbackup.storage.store import (
-    CONNECTIONS,
     PART_BYTES,
+    Lock,
     Part,
     PartLimits,
     StoredObject,
@@ -56,15 +60,12 @@ from airflow_provider_vectorbackup.storage.store import (
     unwritable,
 )
 
+__all__ = ["GCSAccess", "GCSStore"]
+
 SMALL_BYTES = 2**20
 """Up to this size, an object is kept while it is sent, and sent again where that fails in passing."""
 
-_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
-
-_CREDENTIALS = (
-    "Look at the key in the connection; without one, the worker's own Application Default Credentials are used."
-)
-_HINTS = {401: _CREDENTIALS, 404: "Look at the bucket in the location."}
+_HINTS = {401: CREDENTIALS, 404: "Look at the bucket in the location."}
 """By HTTP status."""
 
 _PERMISSIONS: dict[Callable[..., StorageError], str] = {
@@ -87,21 +88,6 @@ _QUERY = re.compile(r"\?\S+")
 """In a URL, where the id of an upload stands: it allows anybody to go on with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class GCSAccess:
-    """How Google is reached; without any, by its Application Default Credentials.
-
-    :param key_path: the file of a service account's key.
-    :param keyfile: such a key itself.
-    :param credentials: of google-auth, used as they are.
-    """
-
-    key_path: str | None = None
-    keyfile: Mapping[str, Any] | None = field(default=None, repr=False)
-    is_anonymous: bool = False
-    credentials: Any | None = field(default=None, repr=False)
-
-
 class _OfTheSource(Exception):
     """Carries an error of the pieces to be written past those of Google, whose type it may have."""
 
@@ -121,27 +107,18 @@ class GCSStore:
 
     def __init__(self, location: Location, access: GCSAccess) -> None:
         self._location = location
-        credentials = _credentials(access)
+        credentials = credentials_of(access)
         try:
-            self._client = _client(credentials)
+            self._client = open_client(credentials)
             self._requests = Requests(self._client)
         except (*FAILURES, ValueError) as error:
-            raise StorageError(f"{location} can't be opened: {error}", hint=_CREDENTIALS) from error
+            raise StorageError(f"{location} can't be opened: {error}", hint=CREDENTIALS) from error
 
     def list_objects(self, prefix: str = "") -> Generator[StoredObject, None, None]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`; an etag is Google's generation."""
-        try:
-            for found in self._client.list_blobs(
-                self._location.bucket,
-                prefix=prefix_in_bucket(self._location, prefix),
-                fields="nextPageToken,items(name,size,generation,timeCreated)",
-                **PATIENCE,
-            ):
-                if not found.name.endswith("/"):
-                    key = key_of_name(self._location, found.name)
-                    yield StoredObject(key, found.size, str(found.generation), found.time_created)
-        except FAILURES as error:
-            raise _translated(self._location, prefix, error, unlistable) from error
+        for found in self._listed(prefix, "nextPageToken,items(name,size,generation,timeCreated)"):
+            key = key_of_name(self._location, found.name)
+            yield StoredObject(key, found.size, str(found.generation), found.time_created)
 
     def read(self, key: str) -> bytes | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -242,17 +219,18 @@ class GCSStore:
 
     def lock_policy(self) -> str | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        try:
-            told = self._requests.bucket(self._location.bucket, "retentionPolicy,defaultEventBasedHold")
-        except FAILURES as error:
-            failure = _translated(self._location, "", error)
-            if failure.retryable:
-                raise failure from error
-            return None
-        seconds = (told.get("retentionPolicy") or {}).get("retentionPeriod")
-        retention = f"a retention policy of {seconds} seconds" if seconds else ""
-        hold = "a hold on each new object" if told.get("defaultEventBasedHold") else ""
-        return " and ".join(filter(None, (retention, hold)))
+        return self._policy(LOCK_POLICY_FIELDS, lock_policy_in)
+
+    def list_locks(self, prefix: str = "") -> Iterator[Lock]:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        now = datetime.now(UTC)
+        for found in self._listed(prefix, LOCK_FIELDS):
+            if lock := lock_on(key_of_name(self._location, found.name), found, now):
+                yield lock
+
+    def deletion_policy(self) -> str | None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        return self._policy(DELETION_POLICY_FIELDS, deletion_policy_in)
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:  # noqa: ARG002 - the protocol's
         """Yield nothing: the parts of our uploads are objects, and Google tells no others."""
@@ -267,6 +245,26 @@ class GCSStore:
     def close(self) -> None:
         """Close connections."""
         self._client.close()
+
+    def _listed(self, prefix: str, fields: str) -> Iterator[Any]:
+        """Yield objects as Google's library has them, with these fields only."""
+        name = prefix_in_bucket(self._location, prefix)
+        try:
+            for found in self._client.list_blobs(self._location.bucket, prefix=name, fields=fields, **PATIENCE):
+                if not found.name.endswith("/"):
+                    yield found
+        except FAILURES as error:
+            raise _translated(self._location, prefix, error, unlistable) from error
+
+    def _policy(self, fields: str, words: Callable[[Mapping[str, Any]], str]) -> str | None:
+        """Return what a bucket tells of itself, None where the identity may not look."""
+        try:
+            return words(self._requests.bucket(self._location.bucket, fields))
+        except FAILURES as error:
+            failure = _translated(self._location, "", error)
+            if failure.retryable:
+                raise failure from error
+            return None
 
     def _written(self, key: str, pieces: Iterable[bytes], size_bytes: int) -> Stored:
         bucket, name = self._location.bucket, name_in_bucket(self._location, key)
@@ -286,17 +284,10 @@ class GCSStore:
 
     def _components(self, upload_id: str, receipts: Sequence[str]) -> list[Component] | None:
         """Return the parts of an upload, None where one is missing."""
-        there: dict[str, Stored] = {}
-        try:
-            for found in self._client.list_blobs(
-                self._location.bucket,
-                prefix=f"{name_in_bucket(self._location, upload_id)}/",
-                fields="nextPageToken,items(name,size,generation,crc32c)",
-                **PATIENCE,
-            ):
-                there[found.name] = Stored(str(found.generation), found.size, found.crc32c or "")
-        except FAILURES as error:
-            raise _translated(self._location, upload_id, error, unlistable) from error
+        there = {
+            found.name: Stored(str(found.generation), found.size, found.crc32c or "")
+            for found in self._listed(f"{upload_id}/", "nextPageToken,items(name,size,generation,crc32c)")
+        }
         numbers = range(1, len(receipts) + 1)
         names = [name_in_bucket(self._location, key_of_part(upload_id, number)) for number in numbers]
         return components(names, receipts, there)
@@ -351,47 +342,5 @@ def _told(error: BaseException, failure: Callable[..., StorageError]) -> tuple[s
     if isinstance(error, requests.exceptions.SSLError):
         return reason, "Name the CA bundle in the worker's environment: REQUESTS_CA_BUNDLE.", StorageError
     if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
-        return reason, _CREDENTIALS, StorageError
+        return reason, CREDENTIALS, StorageError
     return reason, "Look at the network of the worker, and at STORAGE_EMULATOR_HOST.", StorageUnreachable
-
-
-def _client(credentials: Any) -> Client:
-    # Without a project: only making and listing buckets needs one.
-    client = Client(project=None, credentials=credentials)
-    # Else the first request has a thread look the bucket up, for traces: that takes a permission of its own.
-    client._bucket_metadata_cache = None  # noqa: SLF001
-    if not client._http.is_mtls:  # noqa: SLF001 - that one has an adapter of its own
-        for scheme in ("http://", "https://"):
-            client._http.mount(scheme, HTTPAdapter(pool_maxsize=CONNECTIONS))  # noqa: SLF001
-    # Else the library leaves the connections of refused downloads open.
-    client._http.hooks["response"].append(_read_refusal)  # noqa: SLF001
-    return client
-
-
-def _read_refusal(response: requests.Response, **_: object) -> None:
-    if not response.ok:
-        response.content  # noqa: B018 - reading it frees the connection
-
-
-def _credentials(access: GCSAccess) -> Any:
-    """Return the credentials; None for the library's own search."""
-    if access.credentials is not None:
-        return access.credentials
-    if access.is_anonymous:
-        return AnonymousCredentials()
-    try:
-        if access.key_path:
-            return service_account.Credentials.from_service_account_file(access.key_path, scopes=_SCOPES)
-        if access.keyfile:
-            return service_account.Credentials.from_service_account_info(access.keyfile, scopes=_SCOPES)
-    except OSError as error:
-        raise InvalidRequest(
-            f"key_path: the file {access.key_path!r} can't be read: {error.strerror}.", hint="It must be on the worker."
-        ) from error
-    except (ValueError, TypeError, AttributeError):
-        # Not the library's words: they may quote the key.
-        raise InvalidRequest(
-            f"{'key_path' if access.key_path else 'keyfile_dict'} holds no key of a service account.",
-            hint="Give the JSON file that Google made for the service account.",
-        ) from None
-    return None

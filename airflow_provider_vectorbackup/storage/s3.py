@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC
 from functools import partial
@@ -35,12 +35,14 @@ from airflow_provider_vectorbackup.storage.s3_errors import (
     translating_of_upload,
 )
 from airflow_provider_vectorbackup.storage.s3_listing import list_objects
-from airflow_provider_vectorbackup.storage.s3_reading import Answer, get, get_small
+from airflow_provider_vectorbackup.storage.s3_locks import deletion_policy, list_locks, lock_policy
+from airflow_provider_vectorbackup.storage.s3_reading import Answer, get, get_small, head
 from airflow_provider_vectorbackup.storage.s3_requests import Requests, md5
 from airflow_provider_vectorbackup.storage.s3_writing import Buffers, Writing
 from airflow_provider_vectorbackup.storage.store import (
     PART_BYTES,
     PIECE_BYTES,
+    Lock,
     Part,
     PartLimits,
     StoredObject,
@@ -69,7 +71,6 @@ _NO_NAME = frozenset({"XMinioInvalidResourceName", "XMinioInvalidObjectName"})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/")
 
 _OF_SOURCE = frozenset({"NoSuchKey", "PreconditionFailed"})
-_NO_LOCK = frozenset({"ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"})
 
 _SETTINGS = "Look at profile_name, region_name and config_kwargs in the connection."
 
@@ -203,7 +204,7 @@ class S3Store:
             size, etag = listed.size_bytes, listed.etag
         else:
             with translating(partial(unreadable, source, key)):
-                found = self._head(origin)
+                found = head(self._client, origin)
             size, etag = found["ContentLength"], found["ETag"]
         with translating(failure), _of_source(source, key):
             if size <= COPY_BYTES:
@@ -220,13 +221,16 @@ class S3Store:
 
     def lock_policy(self) -> str | None:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
-        try:
-            found = self._client.get_object_lock_configuration(Bucket=self._location.bucket)["ObjectLockConfiguration"]
-        except FAILURES as error:
-            return "" if code_of(error) in _NO_LOCK else None
-        kept = found.get("Rule", {}).get("DefaultRetention", {})
-        times = [f"{kept[unit]} {unit.lower()}" for unit in ("Days", "Years") if kept.get(unit)]
-        return f"Object Lock: {kept.get('Mode')} for {times[0]}" if times else ""
+        return lock_policy(self._client, self._location.bucket)
+
+    def list_locks(self, prefix: str = "") -> Iterator[Lock]:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        with translating(partial(unlistable, self._location, prefix)), _nothing_where_no_name_can_be():
+            yield from list_locks(self._requests, self._location, prefix)
+
+    def deletion_policy(self) -> str | None:
+        """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
+        return deletion_policy(self._client, self._location.bucket, partial(unreadable, self._location, ""))
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`."""
@@ -279,17 +283,10 @@ class S3Store:
                 return
             marker = {"KeyMarker": plain(page["NextKeyMarker"]), "UploadIdMarker": page["NextUploadIdMarker"]}
 
-    def _head(self, target: Mapping[str, str], **conditions: str) -> Any:
-        """Return what S3 says of an object; a refusal of HEAD has no words, that of GET has."""
-        try:
-            return self._client.head_object(**target, **conditions)
-        except exceptions.ClientError:
-            self._client.get_object(**target, **conditions, Range="bytes=0-0")["Body"].close()
-            raise
-
     def _size(self, name: str, etag: str | None) -> int:
         conditions = {"IfMatch": etag} if etag else {}
-        return int(self._head({"Bucket": self._location.bucket, "Key": name}, **conditions)["ContentLength"])
+        target = {"Bucket": self._location.bucket, "Key": name}
+        return int(head(self._client, target, **conditions)["ContentLength"])
 
 
 @contextmanager

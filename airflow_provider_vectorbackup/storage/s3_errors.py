@@ -20,7 +20,8 @@ HINTS = {
     "NoSuchBucket": "Look at the bucket in the location, and at endpoint_url and region_name in the connection.",
     "AccessDenied": "The identity needs s3:GetObject on the objects, and s3:ListBucket on the bucket: without it, S3 "
     "does not tell whether an object is there. To write, it needs s3:PutObject, s3:AbortMultipartUpload and "
-    "s3:ListBucketMultipartUploads; to delete, s3:DeleteObject.",
+    "s3:ListBucketMultipartUploads; to delete, s3:DeleteObject; to know of locks, "
+    "s3:GetBucketObjectLockConfiguration, s3:GetObjectRetention and s3:GetObjectLegalHold.",
     "InvalidObjectState": "It was moved to an archive; have S3 restore it first.",
     "PermanentRedirect": _ENDPOINT,
     "AuthorizationHeaderMalformed": _ENDPOINT,

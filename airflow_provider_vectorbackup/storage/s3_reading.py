@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from botocore.exceptions import ClientError
 from botocore.httpchecksum import Sha256Checksum, StreamingChecksumBody
 from botocore.response import StreamingBody
 from isal import isal_zlib
@@ -70,6 +71,18 @@ def get_small(requests: Requests, name: str, start: int, end: int | None, etag: 
     if end is None or not 0 < end - start <= SMALL_BYTES or (model := requests.model) is None:
         return None
     return requests.small.get(model, name, start, end, etag)
+
+
+def head(client: Any, target: Mapping[str, str], **conditions: str) -> Any:
+    """Return what S3 says of an object; a refusal of HEAD has no words, that of GET has.
+
+    :param target: Bucket and Key.
+    """
+    try:
+        return client.head_object(**target, **conditions)
+    except ClientError:
+        client.get_object(**target, **conditions, Range="bytes=0-0")["Body"].close()
+        raise
 
 
 def _body(response: Any, *, compares: bool) -> Any:

@@ -68,6 +68,19 @@ class UnfinishedUpload:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """What keeps an object from being deleted for good.
+
+    :param reason: in words, like ``a legal hold``.
+    :param until: UTC, when it ends by itself; None for what somebody has to lift, or where the storage does not tell.
+    """
+
+    key: str
+    reason: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PartLimits:
     """How a store wants large objects written.
 
@@ -198,6 +211,22 @@ class Store(Protocol):
         """Return in words what keeps new objects here from being deleted or replaced for a time.
 
         Empty where nothing does; None where it can't be told, for want of a permission, say.
+        """
+
+    def list_locks(self, prefix: str = "") -> Iterator[Lock]:
+        """Yield the locks that are in force now on objects whose keys begin with ``prefix``, at most one an object.
+
+        Of several, the one that lasts longest. Where there are versions, an object with a lock may still be deleted:
+        then it can't be seen any more, and takes up space as long.
+
+        :raises StorageError: the objects can't be listed, or it can't be told whether there are any locks.
+        """
+
+    def deletion_policy(self) -> str | None:
+        """Return in words what keeps the bytes of deleted objects taking up space: versioning, soft delete.
+
+        Empty where they are freed at once, as far as the storage tells; None where it can't be told, for want of a
+        permission, say.
         """
 
     def list_unfinished_uploads(self, prefix: str = "") -> Iterator[UnfinishedUpload]:
