@@ -27,7 +27,7 @@ from airflow_provider_vectorbackup.weaviate.features import Version
 from tests.actions.conftest import TaskMemory
 from tests.actions.copies import At, Killed
 from tests.actions.restore_lab import ADDRESS, ALL, RESTORE, Lab
-from tests.operators.contexts import started_when
+from tests.meanwhile import started_when
 
 WRITES = 3
 """Of the record, from the intent to the end."""

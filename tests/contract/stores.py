@@ -21,7 +21,6 @@ import pytest
 from azure.storage.blob import AccountSasPermissions, BlobServiceClient, ResourceTypes, generate_account_sas
 
 from airflow_provider_vectorbackup.backups.locations import Location
-from airflow_provider_vectorbackup.hooks.storage import open_store
 from airflow_provider_vectorbackup.storage.store import Store
 from tests.services.fault_proxy import FaultProxy, fault_proxy
 from tests.services.fixtures import BUCKET
@@ -60,6 +59,8 @@ class Place:
 
     def open(self, monkeypatch: pytest.MonkeyPatch) -> Store:
         """Open the store as a task does."""
+        from airflow_provider_vectorbackup.hooks.storage import open_store  # others need no Airflow for what is here
+
         monkeypatch.setenv("AIRFLOW_CONN_STORE", json.dumps(dict(self.connection)))
         for name, value in self.env.items():
             monkeypatch.setenv(name, value)

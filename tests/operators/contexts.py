@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,14 +17,13 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.triggers.weaviate import WeaviateBackupTrigger, WeaviateRestoreTrigger
 from tests.actions.conftest import TaskMemory
-from tests.services.process import wait_until
 
 try:
     from airflow.sdk.exceptions import TaskDeferred
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import TaskDeferred  # type: ignore[no-redef]
 
-__all__ = ["Log", "TaskRun", "Trigger", "deferred", "fire", "started_when", "trigger_of"]
+__all__ = ["Log", "TaskRun", "Trigger", "deferred", "fire", "trigger_of"]
 
 Log = Callable[[], str]
 Trigger = WeaviateBackupTrigger | WeaviateRestoreTrigger
@@ -76,15 +74,3 @@ def fire(trigger: Trigger) -> Outcome:
 
     (payload,) = asyncio.run(events())
     return Outcome.from_json(json.loads(json.dumps(payload)))
-
-
-def started_when(ready: Callable[[], bool], what: str, act: Callable[[], None]) -> threading.Thread:
-    """Start a thread that acts as soon as `ready()`; `what` names that in the error of one that waits too long."""
-
-    def run() -> None:
-        wait_until(ready, 10, what, 0.005)
-        act()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread

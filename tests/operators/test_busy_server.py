@@ -14,7 +14,8 @@ from airflow_provider_vectorbackup.exceptions import OperationInProgress
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.triggers.weaviate import WeaviateSlotTrigger
-from tests.operators.contexts import Log, TaskRun, Trigger, fire, started_when, trigger_of
+from tests.meanwhile import started_when
+from tests.operators.contexts import Log, TaskRun, Trigger, fire, trigger_of
 
 CREATE = "/backups/s3"
 

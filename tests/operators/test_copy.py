@@ -22,7 +22,8 @@ from airflow_provider_vectorbackup.operators.copy import (
 )
 from airflow_provider_vectorbackup.transfer import moving
 from tests.actions.copies import CHAIN, Copying, Killed, at, change_byte, date, is_chunk
-from tests.operators.contexts import Log, TaskRun, started_when
+from tests.meanwhile import started_when
+from tests.operators.contexts import Log, TaskRun
 from tests.transfer.acting_store import Call, Faults
 
 KEYS = {

@@ -16,7 +16,8 @@ from airflow_provider_vectorbackup.compat import AirflowException, AirflowFailEx
 from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator, WeaviateRestoreBackupOperator
 from airflow_provider_vectorbackup.operators import base as operators_base
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
-from tests.operators.contexts import Log, TaskRun, Trigger, deferred, fire, started_when, trigger_of
+from tests.meanwhile import started_when
+from tests.operators.contexts import Log, TaskRun, Trigger, deferred, fire, trigger_of
 
 CREATE = "/backups/s3"
 BACKUP = "/backups/s3/x1"

@@ -16,7 +16,8 @@ from airflow_provider_vectorbackup.operators import WeaviateRestoreBackupOperato
 from airflow_provider_vectorbackup.operators.own_restore import OwnRestoreOperator, WeaviateRollBackRestoreOperator
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.triggers.weaviate import WeaviateRestoreTrigger
-from tests.operators.contexts import Log, TaskRun, deferred, fire, started_when, trigger_of
+from tests.meanwhile import started_when
+from tests.operators.contexts import Log, TaskRun, deferred, fire, trigger_of
 
 RESTORE = "/backups/filesystem/x1/restore"
 NOTHING: dict[str, Any] = {"collections": [], "aliases": [], "kept": []}
