@@ -1,5 +1,7 @@
 """pytest fixtures of the real services, each started once a session, by the first test that asks for it.
 
+Under pytest-xdist each of its processes is a session, with services of its own.
+
 A plugin: `pytest_plugins = ["tests.services.fixtures"]` in the top conftest.py. Data and logs are in one folder, which
 is deleted after a run without failures; else its path stands at the end of the report.
 """
@@ -8,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,20 +34,37 @@ from tests.services.weaviate import (
 BUCKET = "vectorbackup"
 """Made in every store; Weaviate's backups go there, under the name of the server's fixture."""
 
-_folder = pytest.StashKey[Path]()
+_folders = pytest.StashKey[list[Path]]()
+
+
+def _folders_of(config: pytest.Config) -> list[Path]:
+    return config.stash.setdefault(_folders, [])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that reports where the folder is, if that is another one."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["services_folders"] = list(map(str, _folders_of(session.config)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear it from one of pytest-xdist's processes; one that crashed says nothing."""
+    told = getattr(node, "workeroutput", {}).get("services_folders", [])
+    _folders_of(node.config).extend(map(Path, told))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say where the logs of a failed run are."""
-    folder = config.stash.get(_folder, None)
-    if folder and folder.exists():
-        terminalreporter.write_line(f"data and logs of the services: {folder}")
+    for folder in _folders_of(config):
+        if folder.exists():
+            terminalreporter.write_line(f"data and logs of the services: {folder}")
 
 
 @pytest.fixture(scope="session")
 def services_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="vectorbackup-services-"))
-    request.config.stash[_folder] = folder
+    _folders_of(request.config).append(folder)
     yield folder
     if not request.session.testsfailed:
         shutil.rmtree(folder)
