@@ -36,6 +36,7 @@ def get_provider_info() -> dict[str, Any]:
             "operators.migration",
             "operators.drill",
             "operators.reports",
+            "operators.prune",
         ),
         "sensors": _modules("sensors.weaviate", "sensors.freshness"),
         "hooks": _modules("hooks.weaviate"),

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from airflow_provider_vectorbackup.actions.catalogue import read_catalogue
 from airflow_provider_vectorbackup.actions.copy_source import SourceBackup
+from airflow_provider_vectorbackup.actions.evidence import running_restore
 from airflow_provider_vectorbackup.actions.folders import listed_in
-from airflow_provider_vectorbackup.backups.status import OperationKind, Status
 from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, TargetOccupied
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store, StoredObject
 from airflow_provider_vectorbackup.transfer.digests import digest_parts
@@ -20,12 +20,9 @@ from airflow_provider_vectorbackup.transfer.journal import copy_folder
 from airflow_provider_vectorbackup.transfer.manifest import Manifest, ManifestEntry, manifest_key, parse_manifest
 from airflow_provider_vectorbackup.transfer.reading import read_through
 from airflow_provider_vectorbackup.transfer.threads import in_threads
-from airflow_provider_vectorbackup.weaviate.descriptors import global_key, parse_state
 from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER, is_access_check
 
 log = logging.getLogger(__name__)
-
-_ENDED = frozenset({Status.SUCCESS, Status.FAILED, Status.CANCELED})
 
 
 class Standing(StrEnum):
@@ -168,11 +165,9 @@ def require_replaceable(target: Store, backup_ids: Sequence[str]) -> None:
     :raises StorageError: that can't be told.
     """
     for backup_id in backup_ids:
-        key = global_key(OperationKind.RESTORE, backup_id)
-        content = target.read(key)
-        if content is not None and (status := parse_state(key, content).status) not in _ENDED:
+        if restore := running_restore(target, backup_id):
             raise TargetOccupied(
-                f"{backup_id} in the target may be being restored just now: {key} says {status}.",
+                f"{backup_id} in the target {restore}.",
                 hint="Wait for its end; if that restore is dead, delete this object.",
                 backup_id=backup_id,
             )

@@ -33,11 +33,11 @@ from airflow_provider_vectorbackup.actions.memory import Memory
 from airflow_provider_vectorbackup.actions.probing import probe
 from airflow_provider_vectorbackup.backups.bases import LATEST
 from airflow_provider_vectorbackup.backups.copies import CopyResult, Method, OnConflict, balanced_shares
+from airflow_provider_vectorbackup.backups.units import in_units
 from airflow_provider_vectorbackup.exceptions import TargetOccupied
 from airflow_provider_vectorbackup.storage.store import StoredObject
 from airflow_provider_vectorbackup.transfer.journal import Journal, copy_folder
 from airflow_provider_vectorbackup.transfer.moving import Moved, Mover
-from airflow_provider_vectorbackup.transfer.progress import in_units
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,12 @@ from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.backups.status import OperationKind, Status
-from airflow_provider_vectorbackup.exceptions import OperationLost, OperationTimedOut, VectorBackupError
+from airflow_provider_vectorbackup.exceptions import (
+    BrokenDescriptor,
+    OperationLost,
+    OperationTimedOut,
+    VectorBackupError,
+)
 from airflow_provider_vectorbackup.storage.store import Store
 from airflow_provider_vectorbackup.weaviate import calls
 from airflow_provider_vectorbackup.weaviate.client import WeaviateClient
@@ -34,6 +39,21 @@ def stored_restore_start(open_store: OpenStore | None, root: Location | None, ba
         log.warning("The state of restores in %s can't be read; the server's word must do. %s", root, error)
         return None
     return state.started_at if state else NO_RESTORE
+
+
+def running_restore(store: Store, backup_id: str) -> str:
+    """Return in words what says that a backup is being restored just now; empty where nothing does.
+
+    :raises StorageError: that can't be read.
+    """
+    key = global_key(OperationKind.RESTORE, backup_id)
+    try:
+        state = _read(store, key)
+    except BrokenDescriptor as error:
+        return f"may be being restored just now: {error.message}"
+    if state is None or state.status is Status.SUCCESS or state.status.is_spent:
+        return ""
+    return f"may be being restored just now: {key} says {state.status}"
 
 
 def explained(client: WeaviateClient, open_store: OpenStore | None, outcome: Outcome) -> Outcome:

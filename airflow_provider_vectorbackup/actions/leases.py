@@ -75,6 +75,7 @@ class Leases:
         self._held: dict[str, Hold] = {}
         self._renewed_at = time.monotonic()
         self._ended = threading.Event()
+        self._renewing = threading.Lock()
 
     def take(self, backup_ids: Iterable[str], hold: Hold) -> None:
         """Take a lease on each of these backups.
@@ -94,21 +95,33 @@ class Leases:
             raise
         self._held[backup_id] = hold
 
+    def key(self, backup_id: str) -> str:
+        """Return where the lease on a backup lies."""
+        return self._holder.key(backup_id)
+
+    def give_back(self, backup_ids: Iterable[str]) -> None:
+        """Give up leases before all others; those that are not held are no error."""
+        with self._renewing:
+            given = [backup_id for backup_id in backup_ids if self._held.pop(backup_id, None)]
+        self._store.delete(self._holder.key(backup_id) for backup_id in given)
+
     def require_held(self) -> None:
         """Raise if the leases could not be renewed for so long that others don't respect them any more.
 
         :raises StorageUnreachable: so it is.
         """
         if self._held and time.monotonic() - self._renewed_at > self._keep_seconds:
-            raise StorageUnreachable("The leases on what is copied could not be renewed, so others may change it.")
+            raise StorageUnreachable("The leases on backups could not be renewed, so others may change them.")
 
     def renew(self) -> None:
         """Write all of them anew, until :meth:`end` is called."""
         while not self._ended.wait(self._keep_seconds / 3):
             began = time.monotonic()
             try:
-                for backup_id, hold in list(self._held.items()):
-                    self._write(backup_id, hold)
+                for backup_id in list(self._held):
+                    with self._renewing:
+                        if hold := self._held.get(backup_id):
+                            self._write(backup_id, hold)
                 self._renewed_at = began
             except StorageError as error:
                 log.warning("A lease can't be renewed: %s", error.message)
@@ -146,6 +159,18 @@ class Leases:
                 hint=f"Wait for its end; if it was killed, the lease ends in {seconds - age_seconds:.0f} s.",
                 backup_id=backup_id,
             )
+
+
+def holder_of(store: Store, backup_id: str, now: datetime) -> str:
+    """Return in words who holds an unexpired lease on a backup; empty where nobody does.
+
+    :param now: by the worker's clock: nothing is written that would tell the storage's.
+    """
+    for stored in store.list_objects(_prefix(backup_id)):
+        owner, purpose, _, seconds = _told(store.read(stored.key))
+        if (now - stored.modified_at).total_seconds() < seconds:
+            return f"{owner} holds a lease on it ({purpose})"
+    return ""
 
 
 class Release(StrEnum):

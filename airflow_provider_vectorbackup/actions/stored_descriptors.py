@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,8 +18,10 @@ from airflow_provider_vectorbackup.weaviate.descriptors import (
     parse_global,
     parse_single,
 )
-from airflow_provider_vectorbackup.weaviate.layout import descriptor_problems, link_of, node_problems
+from airflow_provider_vectorbackup.weaviate.layout import descriptor_problems, link_of, node_problems, own_objects
 from airflow_provider_vectorbackup.weaviate.node_descriptors import NodeDescriptor, parse_node
+
+log = logging.getLogger(__name__)
 
 Descriptor = TypeVar("Descriptor")
 
@@ -77,7 +80,7 @@ class StoredDescriptors:
             return None
 
     def _read_global(self, backup_id: str) -> GlobalDescriptor | None:
-        key, content, parse = _find_told(backup_id, self.content)
+        key, content, parse = find_told(backup_id, self.content)
         told = self._parsed(key, content, parse)
         if told:
             self.findings += [Finding(key, problem) for problem in descriptor_problems(backup_id, told)]
@@ -106,14 +109,38 @@ def read_told(store: Store, backup_id: str) -> GlobalDescriptor | None:
     :raises BrokenDescriptor: it is none that this package knows.
     :raises StorageError: it can't be read.
     """
-    key, content, parse = _find_told(backup_id, store.read)
+    key, content, parse = find_told(backup_id, store.read)
     return None if content is None else parse(key, content)
 
 
-def _find_told(
+def plain_files(store: Store, backup_id: str, key: str, content: bytes) -> frozenset[str]:
+    """Return the keys of a backup's files that have no looks of their own: those of layouts before 2.0.
+
+    :param key: of its descriptor; empty where it has none.
+    :param content: of that.
+    """
+    found: set[str] = set()
+    try:
+        told = (parse_single if key == node_key(backup_id, "") else parse_global)(key, content) if key else None
+        if told is None or told.is_chunked:
+            return frozenset()
+        for node in told.nodes:
+            nodes_key = node_key(backup_id, node)
+            nodes = content if nodes_key == key else store.read(nodes_key)
+            if nodes is not None:
+                found |= {needed.key for needed in own_objects(node, parse_node(nodes_key, nodes))}
+    except BrokenDescriptor as error:
+        log.warning("Its files can't be told from others. %s", error.message)
+    return frozenset(found)
+
+
+def find_told(
     backup_id: str, read: Callable[[str], bytes | None]
 ) -> tuple[str, bytes | None, Callable[[str, bytes], GlobalDescriptor]]:
-    """Return key, content and parser of the coordinator's descriptor, or of the only one of a backup of 1.15."""
+    """Return key, content and parser of the coordinator's descriptor, or of the only one of a backup of 1.15.
+
+    The content is None where there is neither.
+    """
     key, single = global_key(OperationKind.BACKUP, backup_id), node_key(backup_id, "")
     content = read(key)
     if content is None and (only := read(single)) is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from airflow_provider_vectorbackup.actions.deep import Contents, read_contents
 from airflow_provider_vectorbackup.actions.folders import listed_in
+from airflow_provider_vectorbackup.actions.leases import Hold, Holder, holding
 from airflow_provider_vectorbackup.actions.stored_descriptors import StoredDescriptors
 from airflow_provider_vectorbackup.backups.chain import chain_problems
 from airflow_provider_vectorbackup.backups.codecs import is_plausible
@@ -16,7 +18,7 @@ from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.status import OperationKind, Status
 from airflow_provider_vectorbackup.backups.verification import Finding, Level, Report
-from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, InvalidRequest
+from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, InvalidRequest, StorageError
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store, StoredObject
 from airflow_provider_vectorbackup.transfer.manifest import Manifest, manifest_key, parse_manifest
 from airflow_provider_vectorbackup.weaviate.descriptors import global_key, node_key, parse_state
@@ -28,6 +30,8 @@ from airflow_provider_vectorbackup.weaviate.layout import (
     referred_keys,
     tenants_left_out,
 )
+
+log = logging.getLogger(__name__)
 
 
 def verify_backup(store: Store, location: Location, backup_id: str, level: Level, *, threads: int = 4) -> Report:
@@ -61,6 +65,25 @@ def verify_backup(store: Store, location: Location, backup_id: str, level: Level
         unchecked=contents.unchecked,
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def verify_held(
+    store: Store, location: Location, backup_id: str, level: Level, holder: Holder, *, threads: int = 4
+) -> Report:
+    """Verify a backup, and hold a lease on it meanwhile, so that nobody prunes it; where none can be left, say so.
+
+    :raises InvalidRequest, StorageError, StorageUnreachable: as :func:`verify_backup`.
+    :raises BackupInUse: somebody changes it just now.
+    """
+    require_legal_id(backup_id)
+    with holding(store, holder) as leases:
+        try:
+            leases.take([backup_id], Hold.READ)
+        except StorageError as error:
+            if error.retryable:
+                raise
+            log.info("No lease can be left beside it, so nothing keeps others from pruning it: %s", error.message)
+        return verify_backup(store, location, backup_id, level, threads=threads)
 
 
 def require_threads(threads: int) -> int:

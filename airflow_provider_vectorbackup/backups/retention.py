@@ -7,7 +7,7 @@ asks for, the oldest good backup is kept, too, so that a yearly rule has somethi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -15,6 +15,7 @@ from enum import StrEnum
 from airflow_provider_vectorbackup.backups.catalogue import CatalogueEntry, newest_first
 from airflow_provider_vectorbackup.backups.periods import PERIODS, Span
 from airflow_provider_vectorbackup.backups.retention_guards import require_sane
+from airflow_provider_vectorbackup.backups.selection import names_shown
 from airflow_provider_vectorbackup.backups.status import Status
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
 
@@ -103,6 +104,11 @@ class Retention:
                 hint="Give one or more, each for a prefix of its own.",
             )
 
+    def prefixes_without(self, backup_ids: Collection[str]) -> list[str]:
+        """Return the prefixes that none of these ids begins with."""
+        prefixes = [rules.id_prefix for rules in self.rules]
+        return [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in backup_ids)]
+
     def of(self, backup_id: str) -> Rules | None:
         """Return the rules for an id: those of the longest prefix; None where there are none."""
         fitting = [rules for rules in self.rules if backup_id.startswith(rules.id_prefix)]
@@ -152,7 +158,7 @@ class Decision:
     def in_words(self) -> str:
         """Return why."""
         said = self.cause.value if self.cause is not Cause.RULE else ""
-        needed = f"needed by {', '.join(self.needed_by)}" if self.needed_by else ""
+        needed = f"needed by {names_shown(self.needed_by)}" if self.needed_by else ""
         return "; ".join(filter(None, (said, ", ".join(self.reasons), needed)))
 
 

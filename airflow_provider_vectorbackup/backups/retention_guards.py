@@ -37,16 +37,31 @@ def require_sane(entries: Sequence[CatalogueEntry], now: datetime) -> None:
 
 
 def require_clock(now: datetime, there: datetime, what: str) -> None:
-    """Raise if the storage is later than the worker's clock says.
+    """Raise if the worker's clock is behind what lies in the storage.
 
     :param there: when something was written, by the storage's clock.
+    :param what: what was.
     :raises PruneRefused: it is.
     """
     if there - now > CLOCKS_DIFFER:
-        raise PruneRefused(
-            f"By the worker's clock it is {now:%Y-%m-%d %H:%M:%S} UTC, and {what} is of {there:%Y-%m-%d %H:%M:%S}.",
-            hint="Set the worker's clock, or find out who wrote that; ages can't be told.",
-        )
+        raise _wrong_clock(now, there, what)
+
+
+def require_same_clock(now: datetime, there: datetime) -> None:
+    """Raise if the worker's clock is not the storage's.
+
+    :param there: when something was written just now, by the storage's clock.
+    :raises PruneRefused: it is not.
+    """
+    if abs(there - now) > CLOCKS_DIFFER:
+        raise _wrong_clock(now, there, "what was just written")
+
+
+def _wrong_clock(now: datetime, there: datetime, what: str) -> PruneRefused:
+    return PruneRefused(
+        f"By the worker's clock it is {now:%Y-%m-%d %H:%M:%S} UTC, and {what} is of {there:%Y-%m-%d %H:%M:%S}.",
+        hint="Ages can't be told: set the clock that is wrong, or find out who wrote that.",
+    )
 
 
 def require_fraction(fraction: float, deleted: int, most: float) -> None:

@@ -28,20 +28,27 @@ class LeftoverDecision:
 
 
 def plan_leftovers(
-    leftovers: Iterable[Leftover], needed: Collection[str], retention: Retention, now: datetime
+    leftovers: Iterable[Leftover],
+    needed: Collection[str],
+    in_progress: Collection[str],
+    retention: Retention,
+    now: datetime,
 ) -> tuple[LeftoverDecision, ...]:
     """Decide on what is part of no backup.
 
     :param needed: ids that backups which are kept build on, or have files in.
+    :param in_progress: ids of backups that are being made.
     """
-    reasons = {leftover: _why_kept(leftover, needed, retention, now) for leftover in leftovers}
+    reasons = {leftover: _why_kept(leftover, needed, in_progress, retention, now) for leftover in leftovers}
     return tuple(
         LeftoverDecision(leftover, is_kept=bool(reason), reason=reason or leftover.kind.value)
         for leftover, reason in reasons.items()
     )
 
 
-def _why_kept(leftover: Leftover, needed: Collection[str], retention: Retention, now: datetime) -> str:
+def _why_kept(
+    leftover: Leftover, needed: Collection[str], in_progress: Collection[str], retention: Retention, now: datetime
+) -> str:
     """Return why a leftover is kept, in words; empty where nothing speaks for it."""
     folder, at = leftover.key.partition("/")[0], leftover.modified_at
     reasons = {
@@ -49,6 +56,7 @@ def _why_kept(leftover: Leftover, needed: Collection[str], retention: Retention,
         "pinned": folder in retention.pinned,
         "no rule is about it": retention.of(folder) is None,
         "a backup that is kept builds on it": leftover.kind is LeftoverKind.NO_DESCRIPTOR and folder in needed,
+        "its backup is in progress": folder in in_progress,
         "the storage does not tell its age": at is None,
         "young": at is not None and now - at < retention.leftover_grace,
     }

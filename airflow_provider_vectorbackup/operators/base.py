@@ -45,6 +45,12 @@ def id_of_run(context: Context) -> str:
     return default_id(prefix, ti.dag_id, ti.task_id, ti.run_id, map_index)
 
 
+def owner_of_run(context: Context) -> str:
+    """Return whose leases a task run's are, in words, the same for every try."""
+    ti = context["ti"]
+    return f"Dag {ti.dag_id}, run {ti.run_id}, {ti.task_id} {ti.map_index}"
+
+
 class OnServer:
     """What every task on a server can be told: which connection, and where the backup lies."""
 

@@ -15,6 +15,7 @@ from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.compat import memory_of
 from airflow_provider_vectorbackup.exceptions import InvalidRequest
 from airflow_provider_vectorbackup.operators import arguments
+from airflow_provider_vectorbackup.operators.base import owner_of_run
 from airflow_provider_vectorbackup.operators.errors import airflow_errors
 from airflow_provider_vectorbackup.operators.killing import UnwindsWhenKilled
 
@@ -111,8 +112,9 @@ class CopyTask(UnwindsWhenKilled, BaseOperator):
     def _owner(self, context: Context) -> str:
         """Return the same for every try, and for all tasks that share a copy."""
         ti = context["ti"]
-        task = ti.task_id.rpartition(".")[0] if self.is_shared else f"{ti.task_id} {ti.map_index}"
-        return f"Dag {ti.dag_id}, run {ti.run_id}, {task}".strip(", ")
+        if not self.is_shared:
+            return owner_of_run(context)
+        return f"Dag {ti.dag_id}, run {ti.run_id}, {ti.task_id.rpartition('.')[0]}".strip(", ")
 
 
 class WeaviateCopyBackupOperator(CopyTask):

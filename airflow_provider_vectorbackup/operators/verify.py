@@ -12,6 +12,7 @@ from airflow_provider_vectorbackup.backups.bases import LATEST
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.verification import Level
 from airflow_provider_vectorbackup.operators import arguments
+from airflow_provider_vectorbackup.operators.base import owner_of_run
 from airflow_provider_vectorbackup.operators.errors import airflow_errors
 
 if TYPE_CHECKING:
@@ -73,22 +74,24 @@ class WeaviateVerifyBackupOperator(BaseOperator):
             threads = require_threads(arguments.whole_number("threads", self.threads) or 0)
             is_stored = arguments.flag("store_report", self.store_report)
             with closing(open_store(location)) as store:
-                report, summary = self._verified(store, location, level, threads, is_stored=is_stored)
+                report, summary = self._verified(context, store, location, level, threads, is_stored=is_stored)
             if report.damage:
                 context["ti"].xcom_push(key="report", value=summary)
             report.require_whole()
             return summary
 
     def _verified(
-        self, store: Store, location: Location, level: Level, threads: int, *, is_stored: bool
+        self, context: Context, store: Store, location: Location, level: Level, threads: int, *, is_stored: bool
     ) -> tuple[Report, dict[str, Any]]:
         from airflow_provider_vectorbackup.actions.freshness import find_latest
-        from airflow_provider_vectorbackup.actions.verify import store_report, verify_backup
+        from airflow_provider_vectorbackup.actions.leases import Holder
+        from airflow_provider_vectorbackup.actions.verify import store_report, verify_held
 
         backup_id = arguments.text(self.backup_id)
         if backup_id == LATEST:
             backup_id = find_latest(store, location)
-        report = verify_backup(store, location, backup_id or "", level, threads=threads)
+        holder = Holder(owner_of_run(context), "verify")
+        report = verify_held(store, location, backup_id or "", level, holder, threads=threads)
         for finding in report.warnings:
             self.log.warning("%s", finding)
         self.log.info("%s", report.in_words())

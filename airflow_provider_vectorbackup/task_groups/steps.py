@@ -10,12 +10,12 @@ from airflow.sdk import BaseOperator
 from airflow_provider_vectorbackup.compat import AirflowSkipException
 
 
-def pulled(task: BaseOperator, key: str) -> str:
+def pulled(task: BaseOperator, key: str, *, as_json: bool = False) -> str:
     """Return a template for an XCom of a task.
 
     Unlike ``task.output``, it makes no dependency: a trigger rule then looks at the steps before alone.
     """
-    return f"{{{{ ti.xcom_pull(task_ids='{task.task_id}', key='{key}') }}}}"
+    return f"{{{{ ti.xcom_pull(task_ids='{task.task_id}', key='{key}'){' | tojson' if as_json else ''} }}}}"
 
 
 def only_if(task: BaseOperator, key: str) -> Callable[[Any], None]:

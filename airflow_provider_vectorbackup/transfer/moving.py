@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.backups.units import in_units
 from airflow_provider_vectorbackup.exceptions import InvalidRequest, ObjectNotFound, StorageUnreachable
 from airflow_provider_vectorbackup.storage.store import PIECE_BYTES, Part, Store, StoredObject
 from airflow_provider_vectorbackup.transfer.journal import Journal, OpenUpload
 from airflow_provider_vectorbackup.transfer.manifest import ManifestEntry
 from airflow_provider_vectorbackup.transfer.pieces import Flow, Pieces, Stopped
-from airflow_provider_vectorbackup.transfer.progress import Progress, in_units
+from airflow_provider_vectorbackup.transfer.progress import Progress
 from airflow_provider_vectorbackup.transfer.rate import Budget, RateLimit
 from airflow_provider_vectorbackup.transfer.reading import read_through
 from airflow_provider_vectorbackup.transfer.threads import work_off

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-_STEP = 1000.0
+from airflow_provider_vectorbackup.backups.units import in_units
 
 
 class Progress:
@@ -43,13 +42,3 @@ class Progress:
             f"{self.objects:,} of {self._all_objects:,} objects, {in_units(self.moved_bytes)} of "
             f"{in_units(self._all_bytes)}, {in_units(rate)}/s, remaining time {left}"
         )
-
-
-def in_units(size_bytes: float) -> str:
-    """Return a size as people write it, in powers of 1000."""
-    value, unit = size_bytes, _UNITS[0]
-    for unit in _UNITS:
-        if value < _STEP or unit == _UNITS[-1]:
-            break
-        value /= _STEP
-    return f"{value:.0f} {unit}" if unit == _UNITS[0] else f"{value:.1f} {unit}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from airflow_provider_vectorbackup.backups.chain import Link
@@ -96,6 +96,26 @@ def is_part_of_backup(rest: str) -> bool:
     Not: the state of its last restore, this package's own files, and what a crash of the server leaves.
     """
     return not _NO_PART.fullmatch(rest)
+
+
+def deletion_order(keys: Iterable[str], files: Collection[str]) -> list[str]:
+    """Return of the keys in a backup's folder those that belong to the backup, in the order of their deletion.
+
+    What descriptors name comes before these, and this package's own files come last: what is left can be told apart
+    all the time from what does not belong there.
+
+    :param files: keys that have no looks of their own, and that descriptors name.
+    """
+    ranks = {key: rank for key in keys if (rank := _rank(key.partition("/")[2], is_file=key in files)) is not None}
+    return sorted(ranks, key=lambda key: (ranks[key], key))
+
+
+def _rank(rest: str, *, is_file: bool) -> int | None:
+    if rest.startswith(f"{OWN_FOLDER}/"):
+        return 2
+    if not is_file and not is_written_by_weaviate(rest):
+        return None
+    return int(rest.rpartition("/")[2] == NODE_NAME)
 
 
 def is_access_check(rest: str) -> bool:

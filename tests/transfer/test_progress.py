@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from airflow_provider_vectorbackup.backups.units import in_units
 from airflow_provider_vectorbackup.transfer import progress
-from airflow_provider_vectorbackup.transfer.progress import Progress, in_units
+from airflow_provider_vectorbackup.transfer.progress import Progress
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""What a prune finds in a location: what the rules say of it, and what speaks against deleting it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from airflow_provider_vectorbackup.actions.catalogue import DescriptorCache, read_catalogue
+from airflow_provider_vectorbackup.actions.evidence import running_restore
+from airflow_provider_vectorbackup.actions.leases import holder_of
+from airflow_provider_vectorbackup.actions.prune_mark import Mark, read_mark
+from airflow_provider_vectorbackup.backups.catalogue import Catalogue, LeftoverKind
+from airflow_provider_vectorbackup.backups.pruning import PruneReport
+from airflow_provider_vectorbackup.backups.retention import Cause, Retention, RetentionPlan, plan_retention
+from airflow_provider_vectorbackup.backups.retention_leftovers import LeftoverDecision, plan_leftovers
+from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Lock, Store
+from airflow_provider_vectorbackup.transfer.threads import in_threads
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a location holds at one moment, and what the rules say of it.
+
+    :param deletions: ids of backups to be deleted, what builds on others before these.
+    :param leftovers: without those whose deletion has begun.
+    :param begun: by id, backups whose deletion an earlier run has begun.
+    """
+
+    catalogue: Catalogue
+    plan: RetentionPlan
+    deletions: tuple[str, ...]
+    leftovers: tuple[LeftoverDecision, ...]
+    begun: Mapping[str, Mark]
+
+    @property
+    def leftovers_deleted(self) -> list[LeftoverDecision]:
+        """The leftovers to be deleted."""
+        return [each for each in self.leftovers if not each.is_kept]
+
+
+@dataclass(slots=True)
+class Looker:
+    """Looks at a location, again and again; what has not changed is read once.
+
+    :param only: ids, and keys of leftovers, that may be deleted; None for all.
+    """
+
+    store: Store
+    retention: Retention
+    now: datetime
+    only: frozenset[str] | None = None
+    _cache: DescriptorCache = field(default_factory=dict)
+
+    def catalogue(self) -> Catalogue:
+        """Read what is there."""
+        return read_catalogue(self.store, self._cache)
+
+    def look(self) -> Look:
+        """Read what is there, and plan.
+
+        :raises PruneRefused: nothing can be said.
+        """
+        catalogue = self.catalogue()
+        plan = plan_retention(catalogue.entries, self.retention, self.now)
+        begun = self._begun(catalogue)
+        in_use = {each.backup_id for each in plan.decisions if each.cause is Cause.IN_PROGRESS}
+        kept = {each.backup_id for each in plan.decisions if each.is_kept}
+        needed = {base for entry in catalogue.entries if entry.backup_id in kept for base in entry.bases}
+        others = [left for left in catalogue.leftovers if left.key.partition("/")[0] not in begun]
+        leftovers = plan_leftovers(others, needed, in_use, self.retention, self.now)
+        left_alone = dict.fromkeys(self._not_chosen(plan.deletions), "not among those approved")
+        spare(catalogue, plan.deletions, left_alone)
+        chosen = tuple(name for name in plan.deletions if name not in left_alone)
+        not_chosen = self._not_chosen(each.leftover.key for each in leftovers)
+        leftovers = tuple(replace(e, is_kept=e.is_kept or e.leftover.key in not_chosen) for e in leftovers)
+        return Look(catalogue, plan, chosen, leftovers, begun)
+
+    def without_hindrance(self, look: Look, report: PruneReport) -> Look:
+        """Return the look without what somebody uses, or the storage keeps; the report is told why."""
+        folders = [e.folder for e in look.leftovers_deleted if e.leftover.kind is LeftoverKind.NO_DESCRIPTOR]
+        names = [*look.deletions, *folders, *look.begun]
+        found = dict(zip(names, in_threads(self._hindrance, names, CONNECTIONS), strict=True))
+        locked = {name: hindrance.locked for name, hindrance in found.items() if hindrance.locked}
+        spared = {name: hindrance.in_use for name, hindrance in found.items() if hindrance.in_use}
+        kept = locked | spared
+        spare(look.catalogue, look.deletions, kept)
+        report.locked |= locked
+        report.spared |= {name: why for name, why in kept.items() if name not in locked}
+        return replace(
+            look,
+            deletions=tuple(name for name in look.deletions if name not in kept),
+            leftovers=tuple(replace(e, is_kept=e.is_kept or e.folder in kept) for e in look.leftovers),
+            begun={name: mark for name, mark in look.begun.items() if name not in kept},
+        )
+
+    def _not_chosen(self, names: Iterable[str]) -> set[str]:
+        return set() if self.only is None else set(names) - self.only
+
+    def _hindrance(self, name: str) -> _Hindrance:
+        locks = list(self.store.list_locks(f"{name}/"))
+        holder = holder_of(self.store, name, self.now)
+        in_use = f"in use: {holder}" if holder else running_restore(self.store, name)
+        return _Hindrance(_in_words(locks), in_use)
+
+    def _begun(self, catalogue: Catalogue) -> dict[str, Mark]:
+        """Return the backups without descriptor beside which a prune has left its mark."""
+        kinds = (LeftoverKind.NO_DESCRIPTOR, LeftoverKind.OWN_FILES)
+        names = [left.key.rstrip("/") for left in catalogue.leftovers if left.kind in kinds]
+        ours = [name for name in names if self.retention.of(name)]
+        marks = zip(ours, in_threads(lambda name: read_mark(self.store, name), ours, CONNECTIONS), strict=True)
+        return {name: mark for name, mark in marks if mark}
+
+
+@dataclass(frozen=True, slots=True)
+class _Hindrance:
+    """What speaks against deleting a backup, in words: locks of the storage, and who uses it; empty where nothing."""
+
+    locked: str
+    in_use: str
+
+
+def spare(catalogue: Catalogue, deletions: Sequence[str], kept: dict[str, str]) -> None:
+    """Keep the bases of what is kept, too.
+
+    :param deletions: ids that were to be deleted.
+    :param kept: those of them that stay: id -> why, in words; gets their bases among ``deletions``.
+    """
+    given_up, left = set(deletions), list(kept)
+    while left:
+        name = left.pop()
+        entry = catalogue.get(name)
+        for base in sorted(entry.bases & given_up - kept.keys()) if entry else ():
+            kept[base] = f"{name} builds on it, and stays"
+            left.append(base)
+
+
+def _in_words(locks: Sequence[Lock]) -> str:
+    if not locks:
+        return ""
+    reasons = ", ".join(dict.fromkeys(lock.reason for lock in locks))
+    ends = [lock.until for lock in locks if lock.until]
+    if len(ends) < len(locks):
+        return f"locked until somebody lifts it: {reasons}"
+    return f"locked until {max(ends):%Y-%m-%d %H:%M} UTC: {reasons}"

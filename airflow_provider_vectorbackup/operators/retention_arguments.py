@@ -1,0 +1,96 @@
+"""The arguments of a prune, as rules: checked before anything is looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow_provider_vectorbackup.backups.periods import Span
+from airflow_provider_vectorbackup.backups.retention import Rules
+from airflow_provider_vectorbackup.exceptions import InvalidRequest
+from airflow_provider_vectorbackup.operators import arguments
+
+COUNTS = ("keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
+RULE_ARGUMENTS = ("id_prefix", "keep_within", "min_count", "max_total_gib", *COUNTS)
+"""What rules for one prefix are made of."""
+
+_GIBIBYTE = 2**30
+_HOUR = timedelta(hours=1)
+_EXAMPLE = '[{"id_prefix": "nightly-", "keep_daily": 7}, {"id_prefix": "hourly-", "keep_last": 24}]'
+
+
+def zone(argument: str, value: Any) -> tzinfo:
+    """Return a time zone by its name in the IANA database, such as ``Europe/Berlin``.
+
+    :raises InvalidRequest: there is none of that name.
+    """
+    name = arguments.text(value) or "UTC"
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # also where the name is a folder's
+        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give a name such as Europe/Berlin, or UTC.") from None
+
+
+def rules_of(given: Mapping[str, Any], zone: tzinfo) -> Rules:
+    """Return the rules for one prefix.
+
+    :param given: some of ``RULE_ARGUMENTS``, with their values.
+    :raises InvalidRequest: one is no such argument, or can't have that value.
+    """
+    if unknown := sorted(given.keys() - set(RULE_ARGUMENTS)):
+        raise InvalidRequest(f"There are no rules {', '.join(unknown)}.", hint=f"Use {', '.join(RULE_ARGUMENTS)}.")
+    size = given.get("max_total_gib")
+    least = arguments.whole_number("min_count", given.get("min_count"))
+    return Rules(
+        id_prefix=arguments.text(given.get("id_prefix")) or "",
+        keep_within=_span("keep_within", given.get("keep_within")),
+        min_count=1 if least is None else least,
+        max_total_bytes=round(arguments.number("max_total_gib", size) * _GIBIBYTE) if arguments.text(size) else None,
+        zone=zone,
+        **{name: arguments.whole_number(name, given.get(name)) or 0 for name in COUNTS},
+    )
+
+
+def all_rules_of(single: Mapping[str, Any], several: Any, zone: tzinfo) -> tuple[Rules, ...]:
+    """Return the rules of all prefixes: those given by the arguments of their own, or a list of others.
+
+    :param several: a list of mappings as :func:`rules_of` takes, or the JSON text of one.
+    :raises InvalidRequest: both are given, or something in them is wrong.
+    """
+    listed = _decoded(several)
+    if not listed:
+        return (rules_of(single, zone),)
+    if named := [name for name, value in single.items() if arguments.text(value) is not None]:
+        raise InvalidRequest(
+            f"Both rules and {', '.join(named)} are given.", hint="Put all into rules, one entry for each id_prefix."
+        )
+    return tuple(rules_of(each, zone) for each in listed)
+
+
+def _decoded(several: Any) -> list[Mapping[str, Any]]:
+    listed = several
+    try:
+        if isinstance(several, str):
+            listed = json.loads(several) if arguments.text(several) else []
+    except ValueError:
+        listed = None
+    if several is None:
+        return []
+    if not isinstance(listed, list | tuple) or not all(isinstance(each, Mapping) for each in listed):
+        raise InvalidRequest(
+            f"rules is {several!r}, which is not of the form {_EXAMPLE}.",
+            hint="In a template, render it with '| tojson'.",
+        )
+    return list(listed)
+
+
+def _span(argument: str, value: Any) -> Span | None:
+    if isinstance(value, timedelta):
+        if value < _HOUR or value % _HOUR:
+            raise InvalidRequest(f"{argument} is {value}.", hint="Give whole hours, one or more, or text like 30d.")
+        return Span(hours=value // _HOUR)
+    given = arguments.text(value)
+    return Span.parse(given) if given else None
