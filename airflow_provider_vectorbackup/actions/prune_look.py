@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,8 +15,11 @@ from airflow_provider_vectorbackup.backups.catalogue import Catalogue, LeftoverK
 from airflow_provider_vectorbackup.backups.pruning import PruneReport
 from airflow_provider_vectorbackup.backups.retention import Cause, Retention, RetentionPlan, plan_retention
 from airflow_provider_vectorbackup.backups.retention_leftovers import LeftoverDecision, plan_leftovers
+from airflow_provider_vectorbackup.exceptions import StorageError
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Lock, Store
 from airflow_provider_vectorbackup.transfer.threads import in_threads
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Looker:
     now: datetime
     only: frozenset[str] | None = None
     _cache: DescriptorCache = field(default_factory=dict)
+    _has_complained: bool = False
 
     def catalogue(self) -> Catalogue:
         """Read what is there."""
@@ -86,6 +91,7 @@ class Looker:
         kept = locked | spared
         spare(look.catalogue, look.deletions, kept)
         report.locked |= locked
+        report.perhaps_locked |= {name: hindrance.perhaps for name, hindrance in found.items() if hindrance.perhaps}
         report.spared |= {name: why for name, why in kept.items() if name not in locked}
         return replace(
             look,
@@ -98,10 +104,26 @@ class Looker:
         return set() if self.only is None else set(names) - self.only
 
     def _hindrance(self, name: str) -> _Hindrance:
-        locks = list(self.store.list_locks(f"{name}/"))
+        locks = self._locks(name)
         holder = holder_of(self.store, name, self.now)
         in_use = f"in use: {holder}" if holder else running_restore(self.store, name)
-        return _Hindrance(_in_words(locks), in_use)
+        certain = [lock for lock in locks if not lock.may_have_ended]
+        return _Hindrance(_in_words(certain), in_use, "" if certain or not locks else _in_words(locks))
+
+    def _locks(self, name: str) -> list[Lock]:
+        """Return the locks on a backup's objects; none where the identity may not look: deleting will show."""
+        try:
+            return list(self.store.list_locks(f"{name}/"))
+        except StorageError as error:
+            if error.retryable:
+                raise
+            self._complain(error)
+            return []
+
+    def _complain(self, error: StorageError) -> None:
+        if not self._has_complained:
+            log.warning("Whether the storage locks anything can't be told; a deletion will show. %s", error)
+        self._has_complained = True
 
     def _begun(self, catalogue: Catalogue) -> dict[str, Mark]:
         """Return the backups without descriptor beside which a prune has left its mark."""
@@ -114,10 +136,14 @@ class Looker:
 
 @dataclass(frozen=True, slots=True)
 class _Hindrance:
-    """What speaks against deleting a backup, in words: locks of the storage, and who uses it; empty where nothing."""
+    """What speaks against deleting a backup, in words: locks of the storage, and who uses it; empty where nothing.
+
+    :param perhaps: locks that may have ended, where there are no others.
+    """
 
     locked: str
     in_use: str
+    perhaps: str
 
 
 def spare(catalogue: Catalogue, deletions: Sequence[str], kept: dict[str, str]) -> None:

@@ -62,7 +62,8 @@ class Work:
             if reason:
                 kept[name] = reason
         spare(look.catalogue, names, kept)
-        self._report.spared |= {name: why for name, why in kept.items() if look.catalogue.get(name)}
+        stays = {name: why for name, why in kept.items() if look.catalogue.get(name)}
+        self._report.spared |= {name: why for name, why in stays.items() if name not in self._report.locked}
         self._erase_unneeded(hidden, look)
 
     def finish_begun(self, begun: Mapping[str, Mark]) -> None:
@@ -105,11 +106,14 @@ class Work:
             key, content, _ = find_told(name, self._store.read)
             mark = Mark(key, content or b"", tuple(sorted(entry.bases)), is_erasing=False)
             write_mark(self._store, name, mark)
-            failed = self._deleted_or_told([key])
-            if not failed:
+            if not (failed := self._not_deleted([key])):
                 hidden[name] = mark
                 return ""
             self._store.delete([mark_key(name)])
+            if lock := self._report.perhaps_locked.get(name):
+                self._report.locked[name] = lock
+            else:
+                self._report.failed |= failed
             reason = f"its descriptor can't be deleted: {failed[key]}"
         self._leases.give_back([name])
         return reason
@@ -243,9 +247,14 @@ class Work:
 
     def _deleted_or_told(self, keys: Sequence[str]) -> dict[str, str]:
         """Delete objects; return, and tell the report, those that can't be: key -> why."""
+        failed = self._not_deleted(keys)
+        self._report.failed |= failed
+        return failed
+
+    def _not_deleted(self, keys: Sequence[str]) -> dict[str, str]:
+        """Delete objects, and return those that can't be: key -> why."""
         try:
             self._store.delete(keys)
         except DeletionFailed as error:
-            self._report.failed |= error.reasons
             return error.reasons
         return {}

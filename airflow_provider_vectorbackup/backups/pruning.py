@@ -43,6 +43,7 @@ class PruneReport:
     :param resumed: ids whose deletion an earlier run had begun.
     :param spared: backups that the rules give up, and that stay all the same: id -> why, in words.
     :param locked: likewise, for those that the storage keeps.
+    :param perhaps_locked: of what the rules give up, locks that may have ended: id -> which, in words.
     :param deleted: by id, or by key for a leftover, what was deleted, or would be.
     :param failed: what could not be deleted: key -> why, in words.
     :param foreign: keys that lie in folders of deleted backups, and are no part of them.
@@ -58,6 +59,7 @@ class PruneReport:
     resumed: Sequence[str] = ()
     spared: dict[str, str] = field(default_factory=dict)
     locked: dict[str, str] = field(default_factory=dict)
+    perhaps_locked: dict[str, str] = field(default_factory=dict)
     deleted: dict[str, Deleted] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)

@@ -209,8 +209,8 @@ class AzureStore:
     def list_locks(self, prefix: str = "") -> Iterator[Lock]:
         """See :class:`~airflow_provider_vectorbackup.storage.store.Store`.
 
-        An immutability policy of a container as a whole counts for all objects, and as if it had no end: Azure tells
-        neither its length nor from when it counts, but to those who manage the account.
+        An immutability policy of a container as a whole counts for all objects, and may have ended: Azure tells neither
+        its length nor from when it counts, but to those who manage the account.
         """
         container = attempt(partial(unlistable, self._location, prefix), self._container.get_container_properties)
         if (fields := lock_fields(container)) is None:

@@ -44,7 +44,7 @@ def lock_on(key: str, blob: BlobProperties, container: ContainerProperties, now:
         until = own.expiry_time.astimezone(UTC)
         return Lock(key, f"an immutability policy ({own.policy_mode})", until) if until > now else None
     if container.has_immutability_policy:
-        return Lock(key, "the container's immutability policy")
+        return Lock(key, "the container's immutability policy", may_have_ended=True)
     return None
 
 

@@ -73,11 +73,13 @@ class Lock:
 
     :param reason: in words, like ``a legal hold``.
     :param until: UTC, when it ends by itself; None for what somebody has to lift, or where the storage does not tell.
+    :param may_have_ended: whether the storage tells neither an end nor whether that has passed: a deletion will show.
     """
 
     key: str
     reason: str
     until: datetime | None = None
+    may_have_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,13 +79,17 @@ class TestLocks:
     @pytest.mark.parametrize(
         ("properties", "reason"),
         [(HELD, "a legal hold"), (LIMITED, OF_THE_CONTAINER), ({**HELD, **LIMITED}, "a legal hold")],
+        ids=["hold", "policy", "both"],
     )
     def test_of_the_container(
         self, server: ScriptedServer, store: Store, properties: dict[str, str], reason: str
     ) -> None:
         """On all objects; accounts with folders may not know what a listing could include of each."""
         server.replies = [container(**properties), page(blob("b1", rest=FOLDER), blob("b1/x"), blob("b1/y"))]
-        assert list(store.list_locks("b1")) == [Lock("b1/x", reason), Lock("b1/y", reason)]
+        may_have_ended = reason == OF_THE_CONTAINER
+        assert list(store.list_locks("b1")) == [
+            Lock(key, reason, may_have_ended=may_have_ended) for key in ("b1/x", "b1/y")
+        ]
         asked = parse_qs(urlsplit(server.seen[1].target).query)
         assert (asked["prefix"], asked["include"]) == (["backups/b1"], ["metadata"])
 
@@ -109,7 +113,7 @@ class TestLocks:
         blobs = [blob("b1/none"), blob("b1/own", LOCKED), blob("b1/passed", PASSED)]
         server.replies = [container(**VERSIONED, **LIMITED), page(*blobs)]
         assert list(store.list_locks()) == [
-            Lock("b1/none", OF_THE_CONTAINER),
+            Lock("b1/none", OF_THE_CONTAINER, may_have_ended=True),
             Lock("b1/own", "an immutability policy (locked)", UNTIL),
         ]
 
