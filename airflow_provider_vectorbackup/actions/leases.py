@@ -161,12 +161,16 @@ class Leases:
             )
 
 
-def holder_of(store: Store, backup_id: str, now: datetime) -> str:
+def holder_of(store: Store, backup_id: str, now: datetime, but: Holder | None = None) -> str:
     """Return in words who holds an unexpired lease on a backup; empty where nobody does.
 
     :param now: by the worker's clock: nothing is written that would tell the storage's.
+    :param but: whose lease does not count.
     """
+    own = but.key(backup_id) if but else None
     for stored in store.list_objects(_prefix(backup_id)):
+        if stored.key == own:
+            continue
         owner, purpose, _, seconds = _told(store.read(stored.key))
         if (now - stored.modified_at).total_seconds() < seconds:
             return f"{owner} holds a lease on it ({purpose})"

@@ -47,6 +47,11 @@ class PruneOrder:
     only: frozenset[str] | None = None
     owner: str = ""
 
+    @property
+    def holder(self) -> Holder:
+        """Who holds the leases: another each time where there is no owner."""
+        return Holder(self.owner, _PURPOSE) if self.owner else Holder.anybody(_PURPOSE)
+
 
 def plan_prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
     """Find out what :func:`prune` would do, and write nothing.
@@ -81,8 +86,7 @@ def prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
     with _reported(order, open_store, dry_run=False) as (store, looker, report):
         look = _begin(order, looker, report)
         _require_fraction(order, look)
-        holder = Holder(order.owner, _PURPOSE) if order.owner else Holder.anybody(_PURPOSE)
-        with holding(store, holder) as leases:
+        with holding(store, looker.holder) as leases:
             work = Work(store, looker, leases, report)
             work.finish_begun(look.begun)
             left = list(look.deletions)
@@ -102,7 +106,7 @@ def _reported(
     report = PruneReport(str(order.location), dry_run)
     with closing(open_store(order.location)) as store:
         try:
-            yield store, Looker(store, order.retention, datetime.now(UTC), order.only), report
+            yield store, Looker(store, order.retention, datetime.now(UTC), order.holder, order.only), report
         finally:
             report.seconds = round(time.monotonic() - began, 3)
             for row in report.rows() if report.entries else ():

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from airflow_provider_vectorbackup.actions.catalogue import DescriptorCache, read_catalogue
 from airflow_provider_vectorbackup.actions.evidence import running_restore
-from airflow_provider_vectorbackup.actions.leases import holder_of
+from airflow_provider_vectorbackup.actions.leases import Holder, holder_of
 from airflow_provider_vectorbackup.actions.prune_mark import Mark, read_mark
 from airflow_provider_vectorbackup.backups.catalogue import Catalogue, LeftoverKind
 from airflow_provider_vectorbackup.backups.pruning import PruneReport
@@ -29,6 +29,7 @@ class Look:
     :param deletions: ids of backups to be deleted, what builds on others before these.
     :param leftovers: without those whose deletion has begun.
     :param begun: by id, backups whose deletion an earlier run has begun.
+    :param left_alone: backups that the rules give up, and that are not to be deleted now: id -> why, in words.
     """
 
     catalogue: Catalogue
@@ -36,6 +37,7 @@ class Look:
     deletions: tuple[str, ...]
     leftovers: tuple[LeftoverDecision, ...]
     begun: Mapping[str, Mark]
+    left_alone: Mapping[str, str]
 
     @property
     def leftovers_deleted(self) -> list[LeftoverDecision]:
@@ -47,12 +49,14 @@ class Look:
 class Looker:
     """Looks at a location, again and again; what has not changed is read once.
 
+    :param holder: whose leases are not in the way.
     :param only: ids, and keys of leftovers, that may be deleted; None for all.
     """
 
     store: Store
     retention: Retention
     now: datetime
+    holder: Holder
     only: frozenset[str] | None = None
     _cache: DescriptorCache = field(default_factory=dict)
     _has_complained: bool = False
@@ -79,7 +83,7 @@ class Looker:
         chosen = tuple(name for name in plan.deletions if name not in left_alone)
         not_chosen = self._not_chosen(each.leftover.key for each in leftovers)
         leftovers = tuple(replace(e, is_kept=e.is_kept or e.leftover.key in not_chosen) for e in leftovers)
-        return Look(catalogue, plan, chosen, leftovers, begun)
+        return Look(catalogue, plan, chosen, leftovers, begun, left_alone)
 
     def without_hindrance(self, look: Look, report: PruneReport) -> Look:
         """Return the look without what somebody uses, or the storage keeps; the report is told why."""
@@ -92,7 +96,7 @@ class Looker:
         spare(look.catalogue, look.deletions, kept)
         report.locked |= locked
         report.perhaps_locked |= {name: hindrance.perhaps for name, hindrance in found.items() if hindrance.perhaps}
-        report.spared |= {name: why for name, why in kept.items() if name not in locked}
+        report.spared |= {**look.left_alone, **{name: why for name, why in kept.items() if name not in locked}}
         return replace(
             look,
             deletions=tuple(name for name in look.deletions if name not in kept),
@@ -105,7 +109,7 @@ class Looker:
 
     def _hindrance(self, name: str) -> _Hindrance:
         locks = self._locks(name)
-        holder = holder_of(self.store, name, self.now)
+        holder = holder_of(self.store, name, self.now, self.holder)
         in_use = f"in use: {holder}" if holder else running_restore(self.store, name)
         certain = [lock for lock in locks if not lock.may_have_ended]
         return _Hindrance(_in_words(certain), in_use, "" if certain or not locks else _in_words(locks))

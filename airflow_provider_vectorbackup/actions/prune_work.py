@@ -200,7 +200,7 @@ class Work:
         listed = listed_in(self._store, name)
         if {global_key(OperationKind.BACKUP, name), node_key(name, "")} & listed.keys():
             self._leases.give_back([name])
-            self._report.spared[as_key or name] = "there is a new backup of this id"
+            self._report.spared[name] = "there is a new backup of this id"
             return
         files = plain_files(self._store, name, mark.key, mark.descriptor)
         own = {mark_key(name), self._leases.key(name)}

@@ -41,7 +41,7 @@ class PruneReport:
     :param decisions: what the rules say of each backup, the newest first; likewise ``leftovers``.
     :param entries: the backups, by id.
     :param resumed: ids whose deletion an earlier run had begun.
-    :param spared: backups that the rules give up, and that stay all the same: id -> why, in words.
+    :param spared: what the rules give up, and what stays all the same: id, or folder -> why, in words.
     :param locked: likewise, for those that the storage keeps.
     :param perhaps_locked: of what the rules give up, locks that may have ended: id -> which, in words.
     :param deleted: by id, or by key for a leftover, what was deleted, or would be.
@@ -88,14 +88,14 @@ class PruneReport:
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """Yield what becomes of each thing, the thing, and why, in words."""
         for decision in self.decisions:
-            name, why = decision.backup_id, decision.in_words()
-            yield self._fate(name, is_kept=decision.is_kept), self._described(name), self._why(name, why)
+            name = decision.backup_id
+            yield self._row(name, name, self._described(name), decision.in_words(), is_kept=decision.is_kept)
         for name in self.resumed:
-            yield self._fate(name, is_kept=False), name, self._why(name, "its deletion had begun")
+            yield self._row(name, name, name, "its deletion had begun", is_kept=False)
         for each in self.leftovers:
-            key, size = each.leftover.key, in_units(each.leftover.size_bytes)
-            what = f"{key} ({each.leftover.kind}, {size})"
-            yield self._fate(key, is_kept=each.is_kept), what, self._why(key, each.reason)
+            left = each.leftover
+            what = f"{left.key} ({left.kind}, {in_units(left.size_bytes)})"
+            yield self._row(left.key, each.folder, what, each.reason, is_kept=each.is_kept)
 
     def summary(self) -> dict[str, Any]:
         """Return the task's result.
@@ -169,13 +169,11 @@ class PruneReport:
             lines += ["", f"And {len(rows) - _MOST_ROWS} more: see the log."]
         return "\n".join(lines)
 
-    def _fate(self, name: str, *, is_kept: bool) -> str:
-        if name in self.deleted:
-            return "delete" if self.dry_run else "deleted"
-        return "keep" if is_kept or name in self.spared or name in self.locked else "failed"
-
-    def _why(self, name: str, reason: str) -> str:
-        return "; ".join(filter(None, (self.locked.get(name), self.spared.get(name), reason)))
+    def _row(self, key: str, backup_id: str, what: str, reason: str, *, is_kept: bool) -> tuple[str, str, str]:
+        hindrance = self.locked.get(backup_id) or self.spared.get(backup_id) or ""
+        if key in self.deleted:
+            return "delete" if self.dry_run else "deleted", what, reason
+        return "keep" if is_kept or hindrance else "failed", what, "; ".join(filter(None, (hindrance, reason)))
 
     def _described(self, name: str) -> str:
         entry = self.entries[name]
