@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from datetime import UTC
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_vectorbackup.operators import arguments
+from airflow_provider_vectorbackup.operators import arguments, retention_arguments
 
 FILES = sorted((Path(__file__).parent.parent / "dags").glob("*.py"))
 HEAVY = ("requests", "aiohttp", "boto3", "botocore", "google.cloud.storage", "azure")
@@ -176,3 +177,20 @@ def test_drill_takes_the_values_of_the_form() -> None:
         task = rendered(dag, task_id)
         assert (task.weaviate_conn_id, task.backup_id) == ("weaviate_scratch", "backup_id of drill.pick")
     assert dag.get_task("drill.clean_up").is_teardown
+
+
+def test_retention_takes_the_values_of_the_form() -> None:
+    path = next(path for path in FILES if "retention" in path.stem)
+    plan = rendered(load(path), "prune_backups.plan")
+    assert arguments.flag("dry_run", plan.dry_run) is True
+    assert arguments.flag("approval", plan.approval) is False
+    given = {"keep_last": 3, "keep_within": "30d", "keep_daily": None, "pinned": ["x"], "id_prefix": "nightly-"}
+    for task_id in ("prune_backups.plan", "prune_backups.prune"):
+        task = rendered(load(path), task_id, **given)
+        single = {name: getattr(task, name) for name in retention_arguments.RULE_ARGUMENTS}
+        (rules,) = retention_arguments.all_rules_of(single, task.rules, UTC)
+        assert (rules.keep_last, rules.keep_daily, rules.keep_weekly, rules.keep_monthly) == (3, 0, 4, 12)
+        assert (str(rules.keep_within), rules.id_prefix, rules.min_count) == ("30d", "nightly-", 1)
+        assert arguments.names("pinned", task.pinned) == ("x",)
+    assert task.only == '"deleted of prune_backups.plan"'
+    assert arguments.flag("dry_run", task.dry_run) is False

@@ -15,10 +15,11 @@ from airflow_provider_vectorbackup.actions.content_recording import RecordResult
 from airflow_provider_vectorbackup.backups.content_comparison import Comparison
 from airflow_provider_vectorbackup.backups.copies import CopyResult, Method
 from airflow_provider_vectorbackup.backups.operation import Operation, summary_of
+from airflow_provider_vectorbackup.backups.pruning import PruneReport
 from airflow_provider_vectorbackup.backups.status import BackupAddress, OperationKind
 from airflow_provider_vectorbackup.backups.verification import Level, Report
 from airflow_provider_vectorbackup.hooks.connection_form import FIELDS
-from airflow_provider_vectorbackup.task_groups import copy_backup, migrate_environment, restore_drill
+from airflow_provider_vectorbackup.task_groups import copy_backup, migrate_environment, prune_backups, restore_drill
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from airflow_provider_vectorbackup.transfer.manifest import ManifestEntry
 
@@ -27,6 +28,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OPERATORS = (ROOT / "docs" / "operators.md").read_text()
 VERIFYING = (ROOT / "docs" / "verifying.md").read_text()
 MIGRATING = (ROOT / "docs" / "migrating.md").read_text()
+RETENTION = (ROOT / "docs" / "retention.md").read_text()
 COPYING = (ROOT / "docs" / "copying.md").read_text()
 TASKS = [
     getattr(module, name)
@@ -130,6 +132,22 @@ def test_arguments_of_migrations_and_drills(heading: str, group: Callable[..., o
     }
     plain = {"group_id", "approval_timeout", "approval_users", "deferrable", "timeout", "default_args"}
     assert templated == set(inspect.signature(group).parameters) - plain
+
+
+def retention(heading: str) -> str:
+    return RETENTION.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def test_xcom_keys_of_a_prune() -> None:
+    assert first_cells(retention("What a prune returns")) == set(PruneReport("file:///a", dry_run=True).summary())
+
+
+def test_arguments_of_a_prune_with_approval() -> None:
+    own = set(inspect.signature(prune_backups).parameters) - {"rules"}
+    rows = retention("Approval")
+    assert first_cells(rows) == own
+    templated = set(re.findall(r"^\| `(\w+)` \| T \|", rows, flags=re.MULTILINE))
+    assert templated == {"location", "dry_run", "approval"}
 
 
 def test_fields_of_the_manifest() -> None:

@@ -61,7 +61,7 @@ def test_modules_are_there(module: str) -> None:
 @pytest.mark.parametrize(
     ("section", "left_out"),
     [
-        ("operators", {"base", "arguments", "errors", "killing"}),
+        ("operators", {"base", "arguments", "errors", "killing", "retention_arguments"}),
         ("sensors", set()),
         ("triggers", set()),
         ("hooks", {"access", "connection", "connection_form", "fields", "official", "storage"}),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -37,7 +37,32 @@ class Look:
     deletions: tuple[str, ...]
     leftovers: tuple[LeftoverDecision, ...]
     begun: Mapping[str, Mark]
-    left_alone: Mapping[str, str]
+    left_alone: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, kept: Collection[str]) -> Look:
+        """Return the same, but that some ids, and folders of leftovers, are not to be deleted."""
+        return replace(
+            self,
+            deletions=tuple(name for name in self.deletions if name not in kept),
+            leftovers=tuple(replace(e, is_kept=e.is_kept or e.folder in kept) for e in self.leftovers),
+        )
+
+    def bases_of(self, backup_id: str) -> frozenset[str]:
+        """Return what a backup builds on, also one whose deletion has begun."""
+        entry, mark = self.catalogue.get(backup_id), self.begun.get(backup_id)
+        return entry.bases if entry else frozenset(mark.bases if mark else ())
+
+    def spare(self, kept: dict[str, str]) -> None:
+        """Keep the bases of what is kept, too.
+
+        :param kept: ids that stay -> why, in words; gets those of their bases that were to be deleted.
+        """
+        given_up, left = set(self.plan.deletions), list(kept)
+        while left:
+            name = left.pop()
+            for base in sorted(self.bases_of(name) & given_up - kept.keys()):
+                kept[base] = f"{name} builds on it, and stays"
+                left.append(base)
 
     @property
     def leftovers_deleted(self) -> list[LeftoverDecision]:
@@ -62,8 +87,11 @@ class Looker:
     _has_complained: bool = False
 
     def catalogue(self) -> Catalogue:
-        """Read what is there."""
-        return read_catalogue(self.store, self._cache)
+        """Read what is there; once more where a descriptor can't be read: somebody may just be deleting it."""
+        catalogue = read_catalogue(self.store, self._cache)
+        if any(entry.unreadable for entry in catalogue.entries):
+            catalogue = read_catalogue(self.store, self._cache)
+        return catalogue
 
     def look(self) -> Look:
         """Read what is there, and plan.
@@ -78,31 +106,25 @@ class Looker:
         needed = {base for entry in catalogue.entries if entry.backup_id in kept for base in entry.bases}
         others = [left for left in catalogue.leftovers if left.key.partition("/")[0] not in begun]
         leftovers = plan_leftovers(others, needed, in_use, self.retention, self.now)
-        left_alone = dict.fromkeys(self._not_chosen(plan.deletions), "not among those approved")
-        spare(catalogue, plan.deletions, left_alone)
-        chosen = tuple(name for name in plan.deletions if name not in left_alone)
         not_chosen = self._not_chosen(each.leftover.key for each in leftovers)
         leftovers = tuple(replace(e, is_kept=e.is_kept or e.leftover.key in not_chosen) for e in leftovers)
-        return Look(catalogue, plan, chosen, leftovers, begun, left_alone)
+        look = Look(catalogue, plan, plan.deletions, leftovers, begun)
+        left_alone = dict.fromkeys(self._not_chosen(plan.deletions), "not among those approved")
+        look.spare(left_alone)
+        return replace(look, left_alone=left_alone).without(left_alone)
 
     def without_hindrance(self, look: Look, report: PruneReport) -> Look:
         """Return the look without what somebody uses, or the storage keeps; the report is told why."""
         folders = [e.folder for e in look.leftovers_deleted if e.leftover.kind is LeftoverKind.NO_DESCRIPTOR]
-        names = [*look.deletions, *folders, *look.begun]
+        names = [*look.deletions, *folders]
         found = dict(zip(names, in_threads(self._hindrance, names, CONNECTIONS), strict=True))
         locked = {name: hindrance.locked for name, hindrance in found.items() if hindrance.locked}
-        spared = {name: hindrance.in_use for name, hindrance in found.items() if hindrance.in_use}
-        kept = locked | spared
-        spare(look.catalogue, look.deletions, kept)
+        kept = locked | {name: hindrance.in_use for name, hindrance in found.items() if hindrance.in_use}
+        look.spare(kept)
         report.locked |= locked
         report.perhaps_locked |= {name: hindrance.perhaps for name, hindrance in found.items() if hindrance.perhaps}
         report.spared |= {**look.left_alone, **{name: why for name, why in kept.items() if name not in locked}}
-        return replace(
-            look,
-            deletions=tuple(name for name in look.deletions if name not in kept),
-            leftovers=tuple(replace(e, is_kept=e.is_kept or e.folder in kept) for e in look.leftovers),
-            begun={name: mark for name, mark in look.begun.items() if name not in kept},
-        )
+        return look.without(kept)
 
     def _not_chosen(self, names: Iterable[str]) -> set[str]:
         return set() if self.only is None else set(names) - self.only
@@ -133,8 +155,7 @@ class Looker:
         """Return the backups without descriptor beside which a prune has left its mark."""
         kinds = (LeftoverKind.NO_DESCRIPTOR, LeftoverKind.OWN_FILES)
         names = [left.key.rstrip("/") for left in catalogue.leftovers if left.kind in kinds]
-        ours = [name for name in names if self.retention.of(name)]
-        marks = zip(ours, in_threads(lambda name: read_mark(self.store, name), ours, CONNECTIONS), strict=True)
+        marks = zip(names, in_threads(lambda name: read_mark(self.store, name), names, CONNECTIONS), strict=True)
         return {name: mark for name, mark in marks if mark}
 
 
@@ -148,21 +169,6 @@ class _Hindrance:
     locked: str
     in_use: str
     perhaps: str
-
-
-def spare(catalogue: Catalogue, deletions: Sequence[str], kept: dict[str, str]) -> None:
-    """Keep the bases of what is kept, too.
-
-    :param deletions: ids that were to be deleted.
-    :param kept: those of them that stay: id -> why, in words; gets their bases among ``deletions``.
-    """
-    given_up, left = set(deletions), list(kept)
-    while left:
-        name = left.pop()
-        entry = catalogue.get(name)
-        for base in sorted(entry.bases & given_up - kept.keys()) if entry else ():
-            kept[base] = f"{name} builds on it, and stays"
-            left.append(base)
 
 
 def _in_words(locks: Sequence[Lock]) -> str:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from airflow_provider_vectorbackup.actions.evidence import running_restore
 from airflow_provider_vectorbackup.actions.folders import listed_in
 from airflow_provider_vectorbackup.actions.leases import Hold, Leases
-from airflow_provider_vectorbackup.actions.prune_look import Look, Looker, spare
+from airflow_provider_vectorbackup.actions.prune_look import Look, Looker
 from airflow_provider_vectorbackup.actions.prune_mark import Mark, mark_key, write_mark
 from airflow_provider_vectorbackup.actions.stored_descriptors import find_told, plain_files
 from airflow_provider_vectorbackup.backups.catalogue import Catalogue, CatalogueEntry, LeftoverKind
@@ -50,25 +50,23 @@ class Work:
         :raises PruneRefused: nothing can be said any more; what was hidden is back.
         """
         look = self._looker.look()
-        kept = {name: "the rules keep it by now" for name in names if name not in look.deletions}
-        kept |= {name: why for name, why in self._report.spared.items() if name in names}
+        kept = {**self._report.locked, **self._report.spared}
+        kept |= {name: "the rules keep it by now" for name in names if name not in look.deletions and name not in kept}
         hidden: dict[str, Mark] = {}
         for name in names:
-            spare(look.catalogue, names, kept)
+            look.spare(kept)
             entry = look.catalogue.get(name)
-            if name in kept or entry is None:
-                continue
-            reason = self._hide(entry, hidden)
-            if reason:
+            if name not in kept and entry and (reason := self._hide(entry, hidden)):
                 kept[name] = reason
-        spare(look.catalogue, names, kept)
-        stays = {name: why for name, why in kept.items() if look.catalogue.get(name)}
-        self._report.spared |= {name: why for name, why in stays.items() if name not in self._report.locked}
+        for name in names:
+            if name in kept and look.catalogue.get(name) and name not in self._report.locked:
+                self._report.spared[name] = kept[name]
         self._erase_unneeded(hidden, look)
 
     def finish_begun(self, begun: Mapping[str, Mark]) -> None:
         """Finish what an earlier run has begun to delete, or undo it where somebody needs it after all."""
-        held = {name: mark for name, mark in begun.items() if self._is_taken(name)}
+        of = self._looker.retention.of
+        held = {n: mark for n, mark in begun.items() if (of(n) or not mark.is_erasing) and self._is_taken(n)}
         for name, mark in held.items():
             if mark.is_erasing:
                 self._erase(name, mark)
@@ -168,7 +166,10 @@ class Work:
             for entry in catalogue.entries
             for base in entry.bases & hidden.keys()
         }
+        retention = self._looker.retention
         for name in hidden:
+            if name in retention.pinned or not retention.of(name):
+                needed[name] = "the rules do not give it up any more"
             if restore := running_restore(self._store, name):
                 needed.setdefault(name, restore)
         left = list(needed)
