@@ -30,11 +30,13 @@ class FaultProxy:
     | `slow:BYTES`, `slowdown:BYTES` | uploads, downloads at so many bytes a second; small messages pass at once |
     | `block:TEXT` | a PUT with TEXT in its first line is cut |
     | `delayput:TEXT` | a PUT with TEXT in its first line is held for 1.5 s |
+    | `hold:TEXT` | a request with TEXT in its first line is held until the mode changes |
     """
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self._mode = "ok"
+        self._held = 0
         self._changed = asyncio.Event()
         self._listening = socket.create_server((ADDRESS, 0))
         self._listening.settimeout(0)
@@ -48,6 +50,11 @@ class FaultProxy:
     def mode(self) -> str:
         """What it does now."""
         return self._mode
+
+    @property
+    def held(self) -> int:
+        """How many requests it has held since the last change of mode."""
+        return self._held
 
     @mode.setter
     def mode(self, mode: str) -> None:
@@ -82,6 +89,7 @@ class FaultProxy:
 
     async def _change(self, mode: str) -> None:
         self._mode = mode
+        self._held = 0
         self._changed.set()
         self._changed = asyncio.Event()
         if mode == "down":
@@ -89,6 +97,11 @@ class FaultProxy:
 
     async def changed(self) -> None:
         """Wait for the next mode; in the proxy's own loop."""
+        await self._changed.wait()
+
+    async def hold(self) -> None:
+        """Keep a request until the next mode."""
+        self._held += 1
         await self._changed.wait()
 
     async def _cut_all(self) -> None:
@@ -175,10 +188,21 @@ async def _delayput(_proxy: FaultProxy, argument: str, data: bytes, up: bool) ->
     return True
 
 
+async def _hold(proxy: FaultProxy, argument: str, data: bytes, up: bool) -> bool:
+    line = _first_line(data)
+    if up and argument.encode() in line and b" HTTP/" in line:
+        await proxy.hold()
+    return proxy.mode != "down"
+
+
 def _puts(text: str, data: bytes) -> bool:
     """Look at a request's first line. It starts a chunk: clients wait for the answer before they send the next."""
-    line = data.split(b"\r\n", 1)[0]
+    line = _first_line(data)
     return line.startswith(b"PUT ") and text.encode() in line
+
+
+def _first_line(data: bytes) -> bytes:
+    return data.split(b"\r\n", 1)[0]
 
 
 _FAULTS: dict[str, _Fault] = {
@@ -189,6 +213,7 @@ _FAULTS: dict[str, _Fault] = {
     "slowdown": _slowdown,
     "block": _block,
     "delayput": _delayput,
+    "hold": _hold,
 }
 
 

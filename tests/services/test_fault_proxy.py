@@ -124,6 +124,21 @@ def test_delayput_holds_only_the_put_that_is_named(proxy: FaultProxy, monkeypatc
         assert _seconds(connection, b"PUT /chunk") < 0.4
 
 
+def test_hold_keeps_only_the_request_that_is_named_until_it_is_over(proxy: FaultProxy) -> None:
+    proxy.mode = "hold:GET /chunk"
+    with _connect(proxy) as one, _connect(proxy) as two:
+        one.sendall(b"GET /chunk HTTP/1.1\r\n")
+        wait_until(lambda: proxy.held == 1, 10, "the request")
+        assert _ask(two, b"PUT /chunk HTTP/1.1") == b"21\n"
+        one.settimeout(0.0)
+        with pytest.raises(BlockingIOError):
+            one.recv(100)
+        one.settimeout(10)
+        proxy.mode = "ok"
+        assert one.recv(100) == b"21\n"
+        assert proxy.held == 0
+
+
 @pytest.mark.parametrize("mode", ["", "off", "slow:", "slow:0", "slow:fast"])
 def test_an_unknown_mode_is_refused(mode: str, proxy: FaultProxy) -> None:
     with pytest.raises(ValueError, match=r"mode|float"):
@@ -131,14 +146,14 @@ def test_an_unknown_mode_is_refused(mode: str, proxy: FaultProxy) -> None:
     assert proxy.mode == "ok"
 
 
-@pytest.mark.parametrize("mode", ["hang", "slow:1"])
+@pytest.mark.parametrize("mode", ["hang", "hold:PUT /", "slow:1"])
 def test_it_ends_with_its_context_even_while_it_waits(mode: str) -> None:
     with _Server((ADDRESS, 0), _Answer) as server:
         threads = threading.active_count()
         with fault_proxy(server.server_address[1]) as proxy:
             proxy.mode = mode
             connection = _connect(proxy)
-            connection.sendall(b"PUT /" + b"a" * _BIG)
+            connection.sendall(b"PUT / HTTP/1.1\r\n" + b"a" * _BIG)
             wait_until(lambda: len(proxy._writers) == 2, 10, "the connection to the server")
         with connection:
             assert _rest(connection) == b""
