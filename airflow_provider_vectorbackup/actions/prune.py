@@ -23,6 +23,7 @@ from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.pruning import Deleted, PruneReport
 from airflow_provider_vectorbackup.backups.retention import Retention
 from airflow_provider_vectorbackup.backups.retention_guards import require_fraction
+from airflow_provider_vectorbackup.backups.selection import names_shown
 from airflow_provider_vectorbackup.exceptions import PruneRefused
 from airflow_provider_vectorbackup.storage.store import Store
 
@@ -68,7 +69,7 @@ def plan_prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
         entries = report.entries
         for name in look.deletions:
             report.deleted[name] = Deleted(entries[name].objects, entries[name].stored_bytes)
-        report.deleted |= dict.fromkeys(look.begun, Deleted())
+        report.deleted |= {name: Deleted() for name in look.begun}
         for each in look.leftovers_deleted:
             report.deleted[each.leftover.key] = Deleted(0, each.leftover.size_bytes)
     return report
@@ -124,6 +125,8 @@ def _begin(order: PruneOrder, looker: Looker, report: PruneReport) -> Look:
     report.keeps = looker.store.deletion_policy()
     for prefix in order.retention.prefixes_without(report.entries):
         log.warning("No backup's id begins with %r: is it the right id_prefix?", prefix)
+    if absent := order.retention.pinned - report.entries.keys():
+        log.warning("Pinned, and not there: %s", names_shown(absent))
     return looker.without_hindrance(look, report)
 
 
