@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.prune_lab import bench
 from tests.e2e.traps_lab import new, old, server, trap_bucket, trap_servers
 from tests.services import dataset
 from tests.services.fixtures import BUCKET
 from tests.services.object_stores import S3Settings
 from tests.services.weaviate import WeaviateNode, weaviate_server
 
-__all__ = ["new", "old", "server", "trap_bucket", "trap_servers"]
+__all__ = ["bench", "new", "old", "server", "trap_bucket", "trap_servers"]
 
 PREFIX = "lab"
 SOURCE_CONN = "weaviate_default"

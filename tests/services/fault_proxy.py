@@ -51,11 +51,6 @@ class FaultProxy:
         """What it does now."""
         return self._mode
 
-    @property
-    def held(self) -> int:
-        """How many requests it has held since the last change of mode."""
-        return self._held
-
     @mode.setter
     def mode(self, mode: str) -> None:
         """Change it at once; raises ValueError for an unknown one."""
@@ -63,6 +58,11 @@ class FaultProxy:
         if name not in _FAULTS or (name in ("slow", "slowdown") and float(argument) <= 0):
             raise ValueError(f"no such mode: {mode!r}")
         self._do(self._change(mode))
+
+    @property
+    def held(self) -> int:
+        """How many requests it has held since the last change of mode."""
+        return self._held
 
     def start(self) -> None:
         """Serve from now on, in a thread of its own."""
