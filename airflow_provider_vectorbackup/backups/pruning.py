@@ -173,7 +173,7 @@ class PruneReport:
         hindrance = self.locked.get(backup_id) or self.spared.get(backup_id) or ""
         if key in self.deleted:
             return "delete" if self.dry_run else "deleted", what, reason
-        return "keep" if is_kept or hindrance else "failed", what, "; ".join(filter(None, (hindrance, reason)))
+        return "keep" if is_kept or hindrance else "not deleted", what, "; ".join(filter(None, (hindrance, reason)))
 
     def _described(self, name: str) -> str:
         entry = self.entries[name]
