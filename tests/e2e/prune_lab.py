@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from airflow_provider_vectorbackup.actions import prune_work
 from airflow_provider_vectorbackup.operators import WeaviatePruneBackupsOperator
 from tests.e2e.copy_lab import empty, everything, opened
 from tests.e2e.traps_lab import connect
@@ -56,6 +58,31 @@ def etags(location: str, prefix: str = "") -> dict[str, str]:
 def ids_of(keys: Iterable[str]) -> set[str]:
     """Return the backups that have a descriptor, of these keys."""
     return {key.partition("/")[0] for key in keys if key.endswith("/backup_config.json")}
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """Yield what this package tells in its log from now on."""
+    told: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("airflow_provider_vectorbackup")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Let a prune not wait between its two looks: nobody begins anything meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prune_work, "SETTLE_SECONDS", 0)
+        yield
 
 
 @dataclass(frozen=True)
