@@ -191,12 +191,15 @@ def bench(services_folder: Path, minio: S3Settings, airflow_db: Path) -> Iterato
             yield Bench(Server(node.url, "s3"), line, minio)
 
 
-def kill_once(is_seen: Callable[[], bool], log: Path, location: str, run: Mapping[str, Any]) -> None:
+def kill_once(
+    is_seen: Callable[[], bool], log: Path, location: str, run: Mapping[str, Any], settle_seconds: float = 0.0
+) -> None:
     """Run a task that prunes in a process of its own, and kill that by SIGKILL once something is seen.
 
     :param run: whose task it is, as of ``TaskRun``.
+    :param settle_seconds: how long it waits between its two looks.
     """
-    told = json.dumps({"location": location, "run": run})
+    told = json.dumps({"location": location, "run": run, "settle_seconds": settle_seconds})
     argv = [sys.executable, "-m", "tests.e2e.prune_lab", told]
     process = ServiceProcess("prune", argv, log, dict(os.environ), Path(__file__).parents[2])
     process.spawn()
@@ -207,6 +210,10 @@ def kill_once(is_seen: Callable[[], bool], log: Path, location: str, run: Mappin
         process.kill()
 
 
+def _run_killable(told: Mapping[str, Any]) -> None:
+    prune_work.SETTLE_SECONDS = told["settle_seconds"]
+    prune(told["location"], TaskRun(**told["run"]))
+
+
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    prune(given["location"], TaskRun(**given["run"]))
+    _run_killable(json.loads(sys.argv[1]))
