@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_vectorbackup.actions.copy_source import SourceBackup
-from airflow_provider_vectorbackup.actions.copy_target import identity, plan_key
+from airflow_provider_vectorbackup.actions.copy_target import identity
 from airflow_provider_vectorbackup.backups.copies import Method
 from airflow_provider_vectorbackup.exceptions import CopyIncomplete
 from airflow_provider_vectorbackup.storage.store import Store, StoredObject
+from airflow_provider_vectorbackup.transfer.journal import plan_key
 
 _VERSION = 1
 _UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)

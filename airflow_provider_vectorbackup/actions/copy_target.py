@@ -16,7 +16,7 @@ from airflow_provider_vectorbackup.actions.folders import listed_in
 from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, TargetOccupied
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store, StoredObject
 from airflow_provider_vectorbackup.transfer.digests import digest_parts
-from airflow_provider_vectorbackup.transfer.journal import copy_folder
+from airflow_provider_vectorbackup.transfer.journal import plan_key
 from airflow_provider_vectorbackup.transfer.manifest import Manifest, ManifestEntry, manifest_key, parse_manifest
 from airflow_provider_vectorbackup.transfer.reading import read_through
 from airflow_provider_vectorbackup.transfer.threads import in_threads
@@ -55,11 +55,6 @@ class Held:
     def is_tidy(self) -> bool:
         """Whether nothing of a copy that has ended is left."""
         return not any(f"/{OWN_FOLDER}/copy/" in key for key in self.listed)
-
-
-def plan_key(backup_id: str) -> str:
-    """Return where a copy that has not ended says what it is a copy of."""
-    return f"{copy_folder(backup_id)}plan.json"
 
 
 def identity(content: bytes) -> str:

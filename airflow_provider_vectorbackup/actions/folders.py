@@ -12,6 +12,7 @@ from datetime import datetime
 from airflow_provider_vectorbackup.backups.catalogue import Leftover, LeftoverKind
 from airflow_provider_vectorbackup.backups.ids import is_legal_id
 from airflow_provider_vectorbackup.storage.store import Store, StoredObject
+from airflow_provider_vectorbackup.transfer.journal import plan_key
 from airflow_provider_vectorbackup.weaviate.descriptors import GLOBAL_NAME, NODE_NAME
 from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER, is_access_check, is_written_by_weaviate
 
@@ -43,7 +44,7 @@ class Folder:
     access_checks: list[StoredObject] = field(default_factory=list)
     _digests: array[int] = field(default_factory=lambda: array("Q"))
     _is_sorted: bool = True
-    _of_weaviate: int = 0
+    _is_backup: bool = False
 
     def add(self, stored: StoredObject) -> None:
         """Add an object that was listed."""
@@ -54,8 +55,8 @@ class Folder:
             self.own_written_at = max(self.own_written_at or stored.modified_at, stored.modified_at)
         else:
             self.written_at = max(self.written_at or stored.modified_at, stored.modified_at)
-        if is_written_by_weaviate(rest):
-            self._of_weaviate += 1
+        # A copy says what it is going to be before its first chunk is there.
+        self._is_backup |= is_written_by_weaviate(rest) or stored.key == plan_key(self.name)
         if is_access_check(rest):
             self.access_checks.append(stored)
         elif rest == GLOBAL_NAME or rest.rpartition("/")[2] == NODE_NAME:
@@ -96,11 +97,12 @@ class Folder:
                 Leftover(LeftoverKind.ACCESS_CHECK, left.key, left.size_bytes, left.modified_at)
                 for left in self.access_checks
             ]
-        return [Leftover(self._kind(), f"{self.name}/", self.stored_bytes, self.modified_at)]
+        kind, key = self._kind(), f"{self.name}/"
+        return [Leftover(kind, key, self.stored_bytes, self.modified_at, has_own_files=self.has_own_files)]
 
     def _kind(self) -> LeftoverKind:
         """Return what a folder without a descriptor is."""
-        if self._of_weaviate and is_legal_id(self.name):
+        if self._is_backup and is_legal_id(self.name):
             return LeftoverKind.NO_DESCRIPTOR
         return LeftoverKind.OWN_FILES if self.has_own_files and not self.written_at else LeftoverKind.FOREIGN
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airflow_provider_vectorbackup.actions.evidence import OpenStore
-from airflow_provider_vectorbackup.actions.leases import Holder, holding
+from airflow_provider_vectorbackup.actions.leases import Holder
+from airflow_provider_vectorbackup.actions.prune_claims import claiming
 from airflow_provider_vectorbackup.actions.prune_look import Look, Looker
 from airflow_provider_vectorbackup.actions.prune_work import BATCH, Work
 from airflow_provider_vectorbackup.backups.locations import Location
@@ -87,8 +88,8 @@ def prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
     with _reported(order, open_store, dry_run=False) as (store, looker, report):
         look = _begin(order, looker, report)
         _require_fraction(order, look)
-        with holding(store, looker.holder) as leases:
-            work = Work(store, looker, leases, report)
+        with claiming(store, looker.holder, is_bound=_is_bound(order, store)) as claims:
+            work = Work(store, looker, claims, report)
             work.finish_begun(look.begun)
             left = list(look.deletions)
             while left:
@@ -128,6 +129,11 @@ def _begin(order: PruneOrder, looker: Looker, report: PruneReport) -> Look:
     if absent := order.retention.pinned - report.entries.keys():
         log.warning("Pinned, and not there: %s", names_shown(absent))
     return looker.without_hindrance(look, report)
+
+
+def _is_bound(order: PruneOrder, store: Store) -> bool:
+    """Whether nothing new can be replaced or deleted for a time: on S3, locks keep versions, and more may follow."""
+    return order.location.scheme != "s3" and bool(store.lock_policy())
 
 
 def _require_fraction(order: PruneOrder, look: Look) -> None:

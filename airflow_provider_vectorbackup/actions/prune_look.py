@@ -9,14 +9,17 @@ from datetime import datetime
 
 from airflow_provider_vectorbackup.actions.catalogue import DescriptorCache, read_catalogue
 from airflow_provider_vectorbackup.actions.evidence import running_restore
+from airflow_provider_vectorbackup.actions.folders import listed_in
 from airflow_provider_vectorbackup.actions.leases import Holder, holder_of
 from airflow_provider_vectorbackup.actions.prune_mark import Mark, read_mark
+from airflow_provider_vectorbackup.actions.stored_descriptors import nodes_descriptors
 from airflow_provider_vectorbackup.backups.catalogue import Catalogue, LeftoverKind
 from airflow_provider_vectorbackup.backups.pruning import PruneReport
-from airflow_provider_vectorbackup.backups.retention import Cause, Retention, RetentionPlan, plan_retention
+from airflow_provider_vectorbackup.backups.retention import Retention, RetentionPlan, plan_retention
 from airflow_provider_vectorbackup.backups.retention_leftovers import LeftoverDecision, plan_leftovers
 from airflow_provider_vectorbackup.exceptions import StorageError
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Lock, Store
+from airflow_provider_vectorbackup.transfer.journal import plan_key
 from airflow_provider_vectorbackup.transfer.threads import in_threads
 
 log = logging.getLogger(__name__)
@@ -99,13 +102,15 @@ class Looker:
         :raises PruneRefused: nothing can be said.
         """
         catalogue = self.catalogue()
-        plan = plan_retention(catalogue.entries, self.retention, self.now)
-        begun = self._begun(catalogue)
-        in_use = {each.backup_id for each in plan.decisions if each.cause is Cause.IN_PROGRESS}
-        kept = {each.backup_id for each in plan.decisions if each.is_kept}
+        begun = self.begun(catalogue)
+        plan = RetentionPlan((), (), 0, 0)
+        if catalogue.entries or not begun:  # of failed backups alone, all may be hidden
+            plan = plan_retention(catalogue.entries, self.retention, self.now)
+        decisions = {each.backup_id: each for each in plan.decisions}
+        kept = {name for name, decision in decisions.items() if decision.is_kept}
         needed = {base for entry in catalogue.entries if entry.backup_id in kept for base in entry.bases}
         others = [left for left in catalogue.leftovers if left.key.partition("/")[0] not in begun]
-        leftovers = plan_leftovers(others, needed, in_use, self.retention, self.now)
+        leftovers = self._proven(plan_leftovers(others, needed, decisions, self.retention, self.now))
         not_chosen = self._not_chosen(each.leftover.key for each in leftovers)
         leftovers = tuple(replace(e, is_kept=e.is_kept or e.leftover.key in not_chosen) for e in leftovers)
         look = Look(catalogue, plan, plan.deletions, leftovers, begun)
@@ -151,12 +156,25 @@ class Looker:
             log.warning("Whether the storage locks anything can't be told; a deletion will show. %s", error)
         self._has_complained = True
 
-    def _begun(self, catalogue: Catalogue) -> dict[str, Mark]:
+    def begun(self, catalogue: Catalogue) -> dict[str, Mark]:
         """Return the backups without descriptor beside which a prune has left its mark."""
-        kinds = (LeftoverKind.NO_DESCRIPTOR, LeftoverKind.OWN_FILES)
-        names = [left.key.rstrip("/") for left in catalogue.leftovers if left.kind in kinds]
+        names = [left.key.rstrip("/") for left in catalogue.leftovers if left.has_own_files]
         marks = zip(names, in_threads(lambda name: read_mark(self.store, name), names, CONNECTIONS), strict=True)
         return {name: mark for name, mark in marks if mark}
+
+    def _proven(self, leftovers: Iterable[LeftoverDecision]) -> tuple[LeftoverDecision, ...]:
+        """Keep folders of which nothing proves that they are what is left of a backup: names can be anybody's."""
+        found = list(leftovers)
+        folders = [e for e in found if not e.is_kept and e.leftover.kind is LeftoverKind.NO_DESCRIPTOR]
+        proofs = in_threads(lambda each: self._is_proven(each.folder), folders, CONNECTIONS)
+        unproven = {each.folder for each, is_proven in zip(folders, proofs, strict=True) if not is_proven}
+        reason = "nothing in it proves that it is of Weaviate"
+        return tuple(replace(e, is_kept=True, reason=reason) if e.folder in unproven else e for e in found)
+
+    def _is_proven(self, name: str) -> bool:
+        """Whether a copy has begun there, or a descriptor of a node of that very backup is there."""
+        keys = list(listed_in(self.store, name))
+        return plan_key(name) in keys or any(nodes_descriptors(name, keys, self.store.read))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from airflow_provider_vectorbackup.storage.store import Store
+from airflow_provider_vectorbackup.transfer.journal import plan_key
 from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,12 @@ def write_mark(store: Store, backup_id: str, mark: Mark) -> None:
 
 
 def read_mark(store: Store, backup_id: str) -> Mark | None:
-    """Return a backup's mark, None where there is none that can be used."""
+    """Return the mark beside a backup without descriptor; None where there is none that can be used.
+
+    Where a copy has begun since, it is of what was there before, and tells nothing.
+    """
     content = store.read(mark_key(backup_id))
-    if content is None:
+    if content is None or store.read(plan_key(backup_id)) is not None:
         return None
     with suppress(ValueError, KeyError, TypeError, RecursionError):
         told = json.loads(content)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 from airflow_provider_vectorbackup.backups.chain import Link, chain_of
@@ -12,6 +12,7 @@ from airflow_provider_vectorbackup.backups.verification import Finding
 from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, StorageError
 from airflow_provider_vectorbackup.storage.store import Store
 from airflow_provider_vectorbackup.weaviate.descriptors import (
+    NODE_NAME,
     GlobalDescriptor,
     global_key,
     node_key,
@@ -20,8 +21,6 @@ from airflow_provider_vectorbackup.weaviate.descriptors import (
 )
 from airflow_provider_vectorbackup.weaviate.layout import descriptor_problems, link_of, node_problems, own_objects
 from airflow_provider_vectorbackup.weaviate.node_descriptors import NodeDescriptor, parse_node
-
-log = logging.getLogger(__name__)
 
 Descriptor = TypeVar("Descriptor")
 
@@ -113,25 +112,32 @@ def read_told(store: Store, backup_id: str) -> GlobalDescriptor | None:
     return None if content is None else parse(key, content)
 
 
-def plain_files(store: Store, backup_id: str, key: str, content: bytes) -> frozenset[str]:
-    """Return the keys of a backup's files that have no looks of their own: those of layouts before 2.0.
+def nodes_descriptors(
+    backup_id: str, keys: Iterable[str], read: Callable[[str], bytes | None]
+) -> Iterator[tuple[str, NodeDescriptor]]:
+    """Yield the nodes and their descriptors among the keys in a backup's folder; without those of other backups.
 
-    :param key: of its descriptor; empty where it has none.
-    :param content: of that.
+    A descriptor that can't be read, or that is of something else than Weaviate's, is left out.
     """
-    found: set[str] = set()
-    try:
-        told = (parse_single if key == node_key(backup_id, "") else parse_global)(key, content) if key else None
-        if told is None or told.is_chunked:
-            return frozenset()
-        for node in told.nodes:
-            nodes_key = node_key(backup_id, node)
-            nodes = content if nodes_key == key else store.read(nodes_key)
-            if nodes is not None:
-                found |= {needed.key for needed in own_objects(node, parse_node(nodes_key, nodes))}
-    except BrokenDescriptor as error:
-        log.warning("Its files can't be told from others. %s", error.message)
-    return frozenset(found)
+    for key in keys:
+        folder, _, name = key.removeprefix(f"{backup_id}/").rpartition("/")
+        if name != NODE_NAME or "/" in folder:
+            continue
+        with suppress(BrokenDescriptor):
+            content = read(key)
+            found = parse_node(key, content) if content is not None else None
+            if found and found.backup_id == backup_id:
+                yield folder, found
+
+
+def plain_files(backup_id: str, keys: Iterable[str], read: Callable[[str], bytes | None]) -> frozenset[str]:
+    """Return the keys of a backup's files that have no looks of their own: those of layouts before 2.0."""
+    return frozenset(
+        needed.key
+        for node, descriptor in nodes_descriptors(backup_id, keys, read)
+        if not descriptor.is_chunked
+        for needed in own_objects(node, descriptor)
+    )
 
 
 def find_told(

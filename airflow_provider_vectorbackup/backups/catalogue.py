@@ -22,7 +22,7 @@ class LeftoverKind(StrEnum):
     """What the server writes and deletes to see whether it may; a crash in between leaves it."""
 
     OWN_FILES = "own files"
-    """Of this package, and nothing else: a content record without a backup, or what an interrupted copy left."""
+    """Of this package, and nothing else: a content record without a backup, a lease of a process that was killed."""
 
     FOREIGN = "foreign"
     """Not written by Weaviate, as far as the name tells."""
@@ -35,12 +35,14 @@ class Leftover:
     :param key: of an object, of an upload, or of a folder (then with a slash at the end).
     :param size_bytes: 0 for uploads: stores do not tell.
     :param modified_at: UTC, of the newest object; None where the store does not tell.
+    :param has_own_files: of a folder, whether this package's own files lie in it.
     """
 
     kind: LeftoverKind
     key: str
     size_bytes: int
     modified_at: datetime | None
+    has_own_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)

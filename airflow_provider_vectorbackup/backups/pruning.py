@@ -120,7 +120,7 @@ class PruneReport:
             "deleted_bytes": total.size_bytes,
             "freed_bytes": self.freed_bytes,
             "storage_keeps": self.keeps,
-            "reasons": {name: because.get(name, "") for name in islice((*self.deleted, *because), _MOST_ROWS)},
+            "reasons": {name: because.get(name, "") for name in _few(list(dict.fromkeys((*self.deleted, *because))))},
             "spared": dict(_few(list(self.spared.items()))),
             "locked": dict(_few(list(self.locked.items()))),
             "failed": dict(_few(list(self.failed.items()))),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from airflow_provider_vectorbackup.backups.catalogue import Leftover, LeftoverKind
 from airflow_provider_vectorbackup.backups.ids import is_legal_id
-from airflow_provider_vectorbackup.backups.retention import Retention
+from airflow_provider_vectorbackup.backups.retention import Cause, Decision, Retention
 
 _OURS = frozenset({LeftoverKind.NO_DESCRIPTOR, LeftoverKind.UNFINISHED_UPLOAD, LeftoverKind.ACCESS_CHECK})
 
@@ -30,16 +30,16 @@ class LeftoverDecision:
 def plan_leftovers(
     leftovers: Iterable[Leftover],
     needed: Collection[str],
-    in_progress: Collection[str],
+    backups: Mapping[str, Decision],
     retention: Retention,
     now: datetime,
 ) -> tuple[LeftoverDecision, ...]:
     """Decide on what is part of no backup.
 
     :param needed: ids that backups which are kept build on, or have files in.
-    :param in_progress: ids of backups that are being made.
+    :param backups: by id, what becomes of the location's backups.
     """
-    reasons = {leftover: _why_kept(leftover, needed, in_progress, retention, now) for leftover in leftovers}
+    reasons = {leftover: _why_kept(leftover, needed, backups, retention, now) for leftover in leftovers}
     return tuple(
         LeftoverDecision(leftover, is_kept=bool(reason), reason=reason or leftover.kind.value)
         for leftover, reason in reasons.items()
@@ -47,16 +47,20 @@ def plan_leftovers(
 
 
 def _why_kept(
-    leftover: Leftover, needed: Collection[str], in_progress: Collection[str], retention: Retention, now: datetime
+    leftover: Leftover, needed: Collection[str], backups: Mapping[str, Decision], retention: Retention, now: datetime
 ) -> str:
     """Return why a leftover is kept, in words; empty where nothing speaks for it."""
     folder, at = leftover.key.partition("/")[0], leftover.modified_at
+    backup = backups.get(folder)
+    # Anybody may begin an upload; those in a backup's folder are the server's, or a copy's.
+    is_others = leftover.kind is LeftoverKind.UNFINISHED_UPLOAD and backup is None
     reasons = {
-        "not of Weaviate, as far as its name tells": leftover.kind not in _OURS or not is_legal_id(folder),
+        "of this package, and of no backup": leftover.kind is LeftoverKind.OWN_FILES,
+        "not of Weaviate, as far as its name tells": leftover.kind not in _OURS or not is_legal_id(folder) or is_others,
         "pinned": folder in retention.pinned,
         "no rule is about it": retention.of(folder) is None,
         "a backup that is kept builds on it": leftover.kind is LeftoverKind.NO_DESCRIPTOR and folder in needed,
-        "its backup is in progress": folder in in_progress,
+        "its backup is in progress": backup is not None and backup.cause is Cause.IN_PROGRESS,
         "the storage does not tell its age": at is None,
         "young": at is not None and now - at < retention.leftover_grace,
     }

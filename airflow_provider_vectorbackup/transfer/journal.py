@@ -48,6 +48,11 @@ def copy_folder(backup_id: str) -> str:
     return f"{backup_id}/{OWN_FOLDER}/copy/"
 
 
+def plan_key(backup_id: str) -> str:
+    """Return where a copy that has not ended says what it is a copy of."""
+    return f"{copy_folder(backup_id)}plan.json"
+
+
 class Journal:
     """What is known of one backup's copy. Several threads may add to it; one at a time writes it down.
 

@@ -98,24 +98,22 @@ def is_part_of_backup(rest: str) -> bool:
     return not _NO_PART.fullmatch(rest)
 
 
-def deletion_order(keys: Iterable[str], files: Collection[str]) -> list[str]:
+def deletion_ranks(keys: Iterable[str], files: Collection[str]) -> tuple[list[str], ...]:
     """Return of the keys in a backup's folder those that belong to the backup, in the order of their deletion.
 
-    What descriptors name comes before these, and this package's own files come last: what is left can be told apart
-    all the time from what does not belong there.
+    First what descriptors name, then these, and this package's own files last: as long as something is left, it can be
+    told apart from what does not belong there.
 
     :param files: keys that have no looks of their own, and that descriptors name.
     """
-    ranks = {key: rank for key in keys if (rank := _rank(key.partition("/")[2], is_file=key in files)) is not None}
-    return sorted(ranks, key=lambda key: (ranks[key], key))
-
-
-def _rank(rest: str, *, is_file: bool) -> int | None:
-    if rest.startswith(f"{OWN_FOLDER}/"):
-        return 2
-    if not is_file and not is_written_by_weaviate(rest):
-        return None
-    return int(rest.rpartition("/")[2] == NODE_NAME)
+    ranks: tuple[list[str], ...] = ([], [], [])
+    for key in sorted(keys):
+        rest = key.partition("/")[2]
+        if rest.startswith(f"{OWN_FOLDER}/"):
+            ranks[2].append(key)
+        elif key in files or is_written_by_weaviate(rest):
+            ranks[int(rest.rpartition("/")[2] == NODE_NAME)].append(key)
+    return ranks
 
 
 def is_access_check(rest: str) -> bool:

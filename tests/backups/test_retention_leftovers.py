@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from airflow_provider_vectorbackup.backups.catalogue import Leftover, LeftoverKind
 from airflow_provider_vectorbackup.backups.ids import is_legal_id
-from airflow_provider_vectorbackup.backups.retention import Retention, Rules
+from airflow_provider_vectorbackup.backups.retention import Cause, Decision, Retention, Rules
 from airflow_provider_vectorbackup.backups.retention_leftovers import LeftoverDecision, plan_leftovers
 from tests.backups.retention_examples import DAY, MINUTE, NOON
 
+BACKUPS = {"x1": Decision("x1", Cause.NEWEST)}
 OLD = NOON - 8 * DAY
 BY_SERVER = [LeftoverKind.NO_DESCRIPTOR, LeftoverKind.UNFINISHED_UPLOAD, LeftoverKind.ACCESS_CHECK]
 FOREIGN = "not of Weaviate, as far as its name tells"
@@ -22,7 +23,7 @@ def decide(
     kind: LeftoverKind, key: str = "x1/", at: datetime | None = OLD, needed: tuple[str, ...] = (), **settings: Any
 ) -> LeftoverDecision:
     retention = Retention((Rules(settings.pop("prefix", ""), keep_last=1),), **settings)
-    (made,) = plan_leftovers([Leftover(kind, key, 5, at)], needed, (), retention, NOON)
+    (made,) = plan_leftovers([Leftover(kind, key, 5, at)], needed, BACKUPS, retention, NOON)
     return made
 
 
@@ -42,6 +43,13 @@ def test_what_a_server_left_is_deleted(kind: LeftoverKind, key: str) -> None:
 @pytest.mark.parametrize("kind", sorted(set(LeftoverKind) - set(BY_SERVER)))
 def test_what_no_server_left_is_kept(kind: LeftoverKind) -> None:
     made = decide(kind)
+    reason = "of this package, and of no backup" if kind is LeftoverKind.OWN_FILES else FOREIGN
+    assert (made.is_kept, made.reason) == (True, reason)
+
+
+def test_uploads_of_others_are_kept() -> None:
+    """Anybody may begin one, in a folder whose name could be an id."""
+    made = decide(LeftoverKind.UNFINISHED_UPLOAD, "x2/film/chunk-1")
     assert (made.is_kept, made.reason) == (True, FOREIGN)
 
 
@@ -78,8 +86,9 @@ def test_base_whose_descriptor_is_gone() -> None:
 def test_backup_in_progress(kind: LeftoverKind) -> None:
     left = Leftover(kind, "x1/chunk", 5, OLD)
     rules = Retention((Rules(keep_last=1),))
-    assert [one.reason for one in plan_leftovers([left], (), {"x1"}, rules, NOON)] == ["its backup is in progress"]
-    assert [one.reason for one in plan_leftovers([left], (), {"x2"}, rules, NOON)] == [kind.value]
+    for cause, reason in ((Cause.IN_PROGRESS, "its backup is in progress"), (Cause.YOUNG, kind.value)):
+        (made,) = plan_leftovers([left], (), {"x1": Decision("x1", cause)}, rules, NOON)
+        assert made.reason == reason
 
 
 leftovers = st.builds(
@@ -96,7 +105,8 @@ ids = st.frozensets(st.sampled_from(["x1", "x2", "x3", "y1"]))
 def test_only_what_nothing_speaks_for_is_deleted(
     found: list[Leftover], needed: frozenset[str], in_progress: frozenset[str], pinned: frozenset[str]
 ) -> None:
-    made = plan_leftovers(found, needed, in_progress, Retention((Rules("x", keep_last=1),), pinned), NOON)
+    backups = {name: Decision(name, Cause.IN_PROGRESS) for name in in_progress}
+    made = plan_leftovers(found, needed, backups, Retention((Rules("x", keep_last=1),), pinned), NOON)
     assert [one.leftover for one in made] == found
     for one in made:
         left, folder = one.leftover, one.leftover.key.split("/")[0]
@@ -106,6 +116,7 @@ def test_only_what_nothing_speaks_for_is_deleted(
             and folder.startswith("x")
             and folder not in pinned | in_progress
             and not (left.kind is LeftoverKind.NO_DESCRIPTOR and folder in needed)
+            and left.kind is not LeftoverKind.UNFINISHED_UPLOAD  # of no backup but of those in progress
             and left.modified_at is not None
             and left.modified_at + 7 * DAY <= NOON
         )
