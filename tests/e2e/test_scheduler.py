@@ -14,6 +14,8 @@ import requests
 
 from tests.conftest import DAGS_FOLDER
 from tests.e2e.conftest import PREFIX, Lab
+from tests.e2e.copy_lab import BigBackup
+from tests.e2e.test_prune_dag import RETENTION, RULES
 from tests.services import dataset
 from tests.services.airflow import Airflow, airflow_standalone
 from tests.services.fixtures import BUCKET
@@ -130,29 +132,67 @@ def test_migration_waits_for_approval(airflow: Airflow, lab: Lab, answer: str) -
     airflow.api.wait_for_dag(MIGRATION)
     airflow.api.unpause(MIGRATION)
     run_id = airflow.api.trigger(MIGRATION, {"include": ["Barley"], "dry_run": False})
-    path = f"/dags/{MIGRATION}/dagRuns/{run_id}/taskInstances/migrate.approve/-1/hitlDetails"
-    asked: dict[str, Any] = {}
-
-    def is_asked() -> bool:
-        tasks = {task["task_id"]: task["state"] for task in airflow.api.task_instances(MIGRATION, run_id)}
-        assert "failed" not in tasks.values(), tasks
-        if tasks["migrate.approve"] in ("awaiting_input", "deferred"):
-            asked.update(airflow.api.call("GET", path))
-        return bool(asked)
-
-    wait_until(is_asked, 240, "the question", 0.5)
+    asked = question(airflow, MIGRATION, run_id, "migrate.approve")
     assert (asked["subject"], asked["defaults"]) == ("Restore into weaviate_target?", ["Reject"])
     assert "| Collections | 1: Barley |" in asked["body"]
     assert "| Copied | no, both clusters use one place |" in asked["body"]
     assert dataset.count(lab.target.url) == {}
-    asked_at = datetime.now(UTC)
-    # An answer that comes before the scheduler has seen that the worker is done counts as a failed try.
-    wait_until(lambda: scheduler_seen_at(airflow) > asked_at, 60, "the scheduler", 0.5)
-    airflow.api.call("PATCH", path, {"chosen_options": [answer], "params_input": {}})
+    give(airflow, MIGRATION, run_id, "migrate.approve", answer)
     assert airflow.api.wait_for_run(MIGRATION, run_id, 240) == "success"
     report = airflow.api.xcom(MIGRATION, run_id, "migrate.report")
     assert report["outcome"] == {"Reject": "rejected", "Approve": "migrated"}[answer]
     assert dataset.count(lab.target.url) == ({} if answer == "Reject" else {"Barley": lab.counts["Barley"]})
+
+
+@pytest.mark.parametrize("answer", ["Reject", "Approve"])
+def test_prune_waits_for_approval(airflow: Airflow, lab: Lab, answer: str) -> None:
+    """Whoever is asked sees the plan; a no leaves all backups where they are."""
+    path = f"approved-{answer.lower()}"
+    for made, name in enumerate(("old", "newest")):
+        BigBackup(name, files=1, file_bytes=1000, made=made).put(lab.s3, path)
+    airflow.api.wait_for_dag(RETENTION)
+    airflow.api.unpause(RETENTION)
+    conf = RULES | {"location": f"s3://aws_default@{BUCKET}/{path}", "dry_run": False, "approval": True}
+    run_id = airflow.api.trigger(RETENTION, conf)
+    asked = question(airflow, RETENTION, run_id, "prune_backups.approve")
+    assert (asked["subject"], asked["defaults"]) == ("Delete these backups?", ["Reject"])
+    assert re.search(r"\| delete \| old \(2026-01-10 01:41 UTC, [^|]+ \| no rule keeps it \|", asked["body"])
+    give(airflow, RETENTION, run_id, "prune_backups.approve", answer)
+    assert airflow.api.wait_for_run(RETENTION, run_id, 240) == "success"
+    states = {task["task_id"]: task["state"] for task in airflow.api.task_instances(RETENTION, run_id)}
+    assert states["prune_backups.prune"] == ("skipped" if answer == "Reject" else "success")
+    with lab.s3.client() as client:
+        found = client.list_objects_v2(Bucket=BUCKET, Prefix=f"{path}/")["Contents"]
+    left = {entry["Key"].split("/")[1] for entry in found}
+    assert left == ({"old", "newest"} if answer == "Reject" else {"newest"})
+
+
+def question(airflow: Airflow, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+    """Wait until a task asks somebody; return what it asks."""
+    asked = dict[str, Any]()
+
+    def is_asked() -> bool:
+        tasks = {task["task_id"]: task["state"] for task in airflow.api.task_instances(dag_id, run_id)}
+        assert "failed" not in tasks.values(), tasks
+        if tasks.get(task_id) in ("awaiting_input", "deferred"):
+            asked.update(airflow.api.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/{_asking(task_id)}"))
+        return bool(asked)
+
+    wait_until(is_asked, 240, "the question", 0.5)
+    return asked
+
+
+def give(airflow: Airflow, dag_id: str, run_id: str, task_id: str, answer: str) -> None:
+    """Answer what a task has asked."""
+    asked_at = datetime.now(UTC)
+    # An answer that comes before the scheduler has seen that the worker is done counts as a failed try.
+    wait_until(lambda: scheduler_seen_at(airflow) > asked_at, 60, "the scheduler", 0.5)
+    body = {"chosen_options": [answer], "params_input": {}}
+    airflow.api.call("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}/{_asking(task_id)}", body)
+
+
+def _asking(task_id: str) -> str:
+    return f"taskInstances/{task_id}/-1/hitlDetails"
 
 
 def scheduler_seen_at(airflow: Airflow) -> datetime:
