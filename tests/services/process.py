@@ -6,6 +6,7 @@ leads. The guard does the same for a parent that was killed.
 
 import atexit
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -21,6 +22,7 @@ Ready = Callable[[], bool]
 
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 30
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 guard = Guard()
 _started: set["ServiceProcess"] = set()
 _owner = os.getpid()
@@ -71,25 +73,29 @@ class ServiceProcess:
         self.wait_ready(ready, deadline_seconds)
 
     def spawn(self) -> None:
-        """Start it and return at once, for services that become ready only together."""
+        """Start it and return at once, for services that become ready only together. Ctrl-C meanwhile ends it again."""
         if self.running:
             raise RuntimeError(f"{self.name} is running already, as pid {self.pid}")
         # One that died on its own may have left children, which hold its ports.
         self.kill()
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as log:
-            self._child = subprocess.Popen(
-                self.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(self.env),
-                cwd=self.cwd,
-                start_new_session=True,
-            )
-        guard.watch(self._child.pid)
-        self._tree = Tree(self._child.pid)
-        _started.add(self)
+        try:
+            with self.log_path.open("ab") as log, _uninterrupted():
+                self._child = subprocess.Popen(
+                    self.argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(self.env),
+                    cwd=self.cwd,
+                    start_new_session=True,
+                )
+                guard.watch(self._child.pid)
+                self._tree = Tree(self._child.pid)
+                _started.add(self)
+        except BaseException:
+            self.kill()
+            raise
 
     def wait_ready(self, ready: Ready, deadline_seconds: float = 60.0) -> None:
         """Wait until `ready()` is true; raises ServiceFailed, and then nothing is left running."""
@@ -158,6 +164,25 @@ def wait_until(predicate: Callable[[], bool], deadline_seconds: float, what: str
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {deadline_seconds:g} s")
         time.sleep(poll_seconds)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and the like to the end of the block: in its midst there is a child that nobody knows yet."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    found = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+    came: list[int] = []
+    try:
+        for number in found:
+            signal.signal(number, lambda number, _frame: came.append(number))
+        yield
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
+        for missed in came:
+            signal.raise_signal(missed)
 
 
 def _is_ready(ready: Ready) -> bool:

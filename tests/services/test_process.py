@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -144,6 +145,26 @@ def test_it_can_start_again_but_not_twice(tmp_path: Path) -> None:
     service.start(lambda: log.read_text() == "up\nup\n")
     stop_all([service])
     assert not service.running
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = _python("import time; time.sleep(600)", tmp_path / "log")
+    started: list[subprocess.Popen[bytes]] = []
+    start, before = subprocess.Popen, signal.getsignal(signal.SIGINT)
+
+    def interrupted(argv: Any, **settings: Any) -> Any:
+        child = start(argv, **settings)
+        if argv is service.argv:
+            started.append(child)
+            signal.raise_signal(signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        service.spawn()
+    assert _gone(started[0].pid)
+    assert not service.running
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_it_gets_its_own_environment_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
