@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from airflow_provider_vectorbackup.backups.locations import Location
+from airflow_provider_vectorbackup.storage.store import Store
 from tests.e2e.copy_lab import Places, back_up, connected, empty, everything, opened, restore
 from tests.e2e.prune_lab import LOW, etags, ids_of, logged, prune, without_waiting
 from tests.services.fault_proxy import FaultProxy, fault_proxy
@@ -32,7 +33,9 @@ GONE = {"old", "side", "ended", "orphan"}
 """What no rule keeps: another full backup, another incremental one on the same base, one that did not end well, and
 what has no descriptor."""
 
-FOREIGN = ("notes.txt", "old/readme.txt", "tue/w1/readme.txt")
+FOREIGN = ("notes.txt", "old/readme.txt", "tue/w1/readme.txt", "anybody/w1/Article/chunk-1")
+"""The last looks like a part of a backup, and nothing says so."""
+
 UPLOAD = "first/w1/Article/chunk-99"
 
 Held = dict[tuple[str, ...], Any]
@@ -126,8 +129,7 @@ def made(sites: dict[str, Site]) -> dict[str, Held]:
         _end_badly(site)
         back_up(server, "tue", "mon", ZSTD)
         with opened(site.location) as store:
-            for stored in list(store.list_objects("old/w1/")):
-                store.copy(Location.parse(site.location), stored.key, stored.key.replace("old", "orphan", 1))
+            _leave_without_descriptor(store, Location.parse(site.location))
             for key in FOREIGN:
                 store.write(key, [b"notes"], 5)
             if backend != "gcs":  # which tells of no unfinished uploads
@@ -135,6 +137,17 @@ def made(sites: dict[str, Site]) -> dict[str, Held]:
         return everything(server)
 
     return dict(zip(BACKENDS, at_once(make), strict=True))
+
+
+def _leave_without_descriptor(store: Store, location: Location) -> None:
+    """Leave what a backup is without the coordinator's descriptor: a copy of another, under an id of its own."""
+    for stored in list(store.list_objects("old/w1/")):
+        key = stored.key.replace("old", "orphan", 1)
+        if key.endswith("/backup.json"):
+            told = (store.read(stored.key) or b"").replace(b'"id":"old"', b'"id":"orphan"')
+            store.write(key, [told], len(told))
+        else:
+            store.copy(location, stored.key, key)
 
 
 def _end_badly(site: Site) -> None:
@@ -194,7 +207,7 @@ def test_what_no_rule_keeps_is_gone(pruned: dict[str, Pruned], sites: dict[str, 
     assert (report["deleted_backups"], report["kept"], report["failed"], report["storage_keeps"]) == (3, 3, {}, "")
     assert report["freed_bytes"] == report["deleted_bytes"] > 0
     if backend == "filesystem":
-        assert {path.name for path in sites[backend].folder.iterdir()} == KEPT | {"old", "notes.txt"}
+        assert {path.name for path in sites[backend].folder.iterdir()} == KEPT | {"old", "notes.txt", "anybody"}
         assert [path.name for path in (sites[backend].folder / "old").iterdir()] == ["readme.txt"]
 
 
@@ -219,6 +232,7 @@ def test_what_is_not_of_weaviate_is_told_and_stays(pruned: dict[str, Pruned], ba
     found = pruned[backend]
     assert found.listings[2].keys() >= set(FOREIGN)
     assert set(found.reports[1]["foreign"]) == {"notes.txt", "old/readme.txt"}
+    assert found.reports[1]["reasons"]["anybody/"] == "nothing in it proves that it is of Weaviate"
     assert "Left alone, as it is no part of a backup: old/readme.txt" in found.told
 
 
