@@ -21,6 +21,7 @@ from airflow_provider_vectorbackup.exceptions import StorageError
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Lock, Store
 from airflow_provider_vectorbackup.transfer.journal import plan_key
 from airflow_provider_vectorbackup.transfer.threads import in_threads
+from airflow_provider_vectorbackup.weaviate.layout import is_part_of_backup
 
 log = logging.getLogger(__name__)
 
@@ -116,35 +117,39 @@ class Looker:
         look = Look(catalogue, plan, plan.deletions, leftovers, begun)
         left_alone = dict.fromkeys(self._not_chosen(plan.deletions), "not among those approved")
         look.spare(left_alone)
-        return replace(look, left_alone=left_alone).without(left_alone)
+        chosen = replace(look, left_alone=left_alone).without(left_alone)
+        # What a failed backup has left in its own folder goes with it.
+        return replace(chosen, leftovers=tuple(e for e in leftovers if e.folder not in chosen.deletions))
 
     def without_hindrance(self, look: Look, report: PruneReport) -> Look:
         """Return the look without what somebody uses, or the storage keeps; the report is told why."""
         folders = [e.folder for e in look.leftovers_deleted if e.leftover.kind is LeftoverKind.NO_DESCRIPTOR]
         names = [*look.deletions, *folders]
-        found = dict(zip(names, in_threads(self._hindrance, names, CONNECTIONS), strict=True))
-        locked = {name: hindrance.locked for name, hindrance in found.items() if hindrance.locked}
-        kept = locked | {name: hindrance.in_use for name, hindrance in found.items() if hindrance.in_use}
+        locks = {name: self._locks(name) for name in names}
+        found = zip(names, in_threads(self._in_use, names, CONNECTIONS), strict=True)
+        locked = {
+            name: _in_words(held) for name, held in locks.items() if any(not each.may_have_ended for each in held)
+        }
+        kept = locked | {name: reason for name, reason in found if reason and name not in locked}
         look.spare(kept)
         report.locked |= locked
-        report.perhaps_locked |= {name: hindrance.perhaps for name, hindrance in found.items() if hindrance.perhaps}
+        report.perhaps_locked |= {name: _in_words(held) for name, held in locks.items() if held and name not in locked}
         report.spared |= {**look.left_alone, **{name: why for name, why in kept.items() if name not in locked}}
         return look.without(kept)
 
     def _not_chosen(self, names: Iterable[str]) -> set[str]:
         return set() if self.only is None else set(names) - self.only
 
-    def _hindrance(self, name: str) -> _Hindrance:
-        locks = self._locks(name)
+    def _in_use(self, name: str) -> str:
+        """Return in words who uses a backup; empty where nobody does."""
         holder = holder_of(self.store, name, self.now, self.holder)
-        in_use = f"in use: {holder}" if holder else running_restore(self.store, name)
-        certain = [lock for lock in locks if not lock.may_have_ended]
-        return _Hindrance(_in_words(certain), in_use, "" if certain or not locks else _in_words(locks))
+        return f"in use: {holder}" if holder else running_restore(self.store, name)
 
     def _locks(self, name: str) -> list[Lock]:
-        """Return the locks on a backup's objects; none where the identity may not look: deleting will show."""
+        """Return the locks on a backup; none where the identity may not look: deleting will show."""
         try:
-            return list(self.store.list_locks(f"{name}/"))
+            found = list(self.store.list_locks(f"{name}/"))
+            return [lock for lock in found if is_part_of_backup(lock.key.partition("/")[2])]
         except StorageError as error:
             if error.retryable:
                 raise
@@ -177,21 +182,7 @@ class Looker:
         return plan_key(name) in keys or any(nodes_descriptors(name, keys, self.store.read))
 
 
-@dataclass(frozen=True, slots=True)
-class _Hindrance:
-    """What speaks against deleting a backup, in words: locks of the storage, and who uses it; empty where nothing.
-
-    :param perhaps: locks that may have ended, where there are no others.
-    """
-
-    locked: str
-    in_use: str
-    perhaps: str
-
-
 def _in_words(locks: Sequence[Lock]) -> str:
-    if not locks:
-        return ""
     reasons = ", ".join(dict.fromkeys(lock.reason for lock in locks))
     ends = [lock.until for lock in locks if lock.until]
     if len(ends) < len(locks):

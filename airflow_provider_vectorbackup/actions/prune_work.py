@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 BATCH = 100
 """Backups that are hidden, looked at, and deleted together; as many leases are held."""
 
-SETTLE_SECONDS = 5.0
-"""After this, a server that has just read a descriptor has written its own, which names it."""
+SETTLE_SECONDS = 15.0
+"""After this, a server that has just read a descriptor has written its own, which names it; in between, it waits up to
+8 seconds for its slowest node."""
 
 
 class Work:
@@ -235,7 +236,7 @@ class Work:
         self._claims.mark(name, Mark(mark.key, mark.descriptor, mark.bases))
         own = self._claims.keys(name)
         ranks = [[key for key in rank if key not in own] for rank in deletion_ranks(listed, files)]
-        # Descriptors stay as long as something that they name does: they tell what it is.
+        # What is left, if something can't be deleted, must be known for what it is.
         is_gone = all(not self._deleted_or_told(rank) for rank in ranks)
         uploads = list(self._store.list_unfinished_uploads(f"{name}/"))
         for upload in uploads:

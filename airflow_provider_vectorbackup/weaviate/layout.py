@@ -98,22 +98,23 @@ def is_part_of_backup(rest: str) -> bool:
     return not _NO_PART.fullmatch(rest)
 
 
-def deletion_ranks(keys: Iterable[str], files: Collection[str]) -> tuple[list[str], ...]:
+def deletion_ranks(keys: Iterable[str], files: Collection[str]) -> tuple[list[str], list[str], list[str]]:
     """Return of the keys in a backup's folder those that belong to the backup, in the order of their deletion.
 
-    First what descriptors name, then these, and this package's own files last: as long as something is left, it can be
-    told apart from what does not belong there.
+    The nodes' descriptors go first: a server that begins to build on the backup in this moment must not find them, or
+    it would take chunks for granted that are gone. This package's own files go last. Only of layouts before 2.0, on
+    which nothing builds, the descriptors follow the files: these have no looks of their own.
 
     :param files: keys that have no looks of their own, and that descriptors name.
     """
-    ranks: tuple[list[str], ...] = ([], [], [])
+    descriptors, data, own = list[str](), list[str](), list[str]()
     for key in sorted(keys):
         rest = key.partition("/")[2]
         if rest.startswith(f"{OWN_FOLDER}/"):
-            ranks[2].append(key)
+            own.append(key)
         elif key in files or is_written_by_weaviate(rest):
-            ranks[int(rest.rpartition("/")[2] == NODE_NAME)].append(key)
-    return ranks
+            (descriptors if rest.rpartition("/")[2] == NODE_NAME else data).append(key)
+    return (data, descriptors, own) if files else (descriptors, data, own)
 
 
 def is_access_check(rest: str) -> bool:

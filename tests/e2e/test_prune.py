@@ -211,16 +211,7 @@ def test_what_no_rule_keeps_is_gone(pruned: dict[str, Pruned], sites: dict[str, 
         assert [path.name for path in (sites[backend].folder / "old").iterdir()] == ["readme.txt"]
 
 
-@pytest.mark.parametrize(
-    "backend",
-    [
-        pytest.param(
-            "s3",
-            marks=pytest.mark.xfail(strict=True, reason="uploads that go with their backup are told as not deleted"),
-        ),
-        *BACKENDS[1:],
-    ],
-)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_real_run_tells_what_the_dry_run_told(pruned: dict[str, Pruned], backend: str) -> None:
     found = pruned[backend]
     assert set(found.reports[1]["deleted"]) == set(found.reports[0]["deleted"])
