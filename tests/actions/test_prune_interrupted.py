@@ -1,0 +1,82 @@
+"""A prune that is killed, or meets an error, at any call of the store: another one finishes it."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_vectorbackup.actions import prune_work
+from airflow_provider_vectorbackup.exceptions import StorageError, StorageUnreachable
+from tests.actions.copies import Killed
+from tests.actions.prunes import GONE, KEPT, Nth, Pruning, raising, small_chains
+
+FOREIGN = {"third/notes.txt", "gone/notes.txt"}
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prune_work, "SETTLE_SECONDS", 0)
+
+
+def mixed(folder: Path) -> Pruning:
+    """Return a place with two chains, a backup as of 1.15, and all kinds of leftovers."""
+    pruning = small_chains(folder)
+    pruning.put_single("x1")
+    for key in FOREIGN:
+        pruning.put(key)
+    pruning.put_node("gone")
+    pruning.put("gone/w1/Article/chunk-1")
+    pruning.put("newest/access-check-1")
+    pruning.put("third/_vectorbackup/verify-quick.json")
+    for name in ("gone", "newest"):
+        pruning.put_upload(f"{name}/w1/Article/chunk-9")
+    return pruning
+
+
+def kept_of(pruning: Pruning) -> dict[str, bytes]:
+    """Return what lies there of the backups that are kept, but for leases and leftovers."""
+    contents = {key: content for name in KEPT for key, content in pruning.store.contents(f"{name}/").items()}
+    return {key: content for key, content in contents.items() if "_vectorbackup" not in key and "access" not in key}
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_killed_anywhere(tmp_path: Path, side: str) -> None:
+    for number in itertools.count(1):
+        pruning = mixed(tmp_path / str(number))
+        kept = kept_of(pruning)
+        end = Nth(number, raising(Killed()), lasts=True)  # so that nothing can be cleaned up
+        setattr(pruning.store, side, end)
+        with suppress(Killed):
+            pruning.prune()
+        assert pruning.damage(*pruning.backups()) == {}, number
+        assert pruning.backups() >= set(KEPT)
+        pruning.prune_undisturbed()
+        # A lease in a backup that stays ends by itself.
+        assert pruning.keys() - pruning.leases("newest") == kept.keys() | FOREIGN, number
+        assert kept_of(pruning) == kept
+        assert not list(pruning.store.list_unfinished_uploads())
+        if not end.was_reached:
+            break
+    assert number > 90
+
+
+@pytest.mark.parametrize("error", [StorageError, StorageUnreachable, Killed])
+def test_error_anywhere(tmp_path: Path, error: type[BaseException]) -> None:
+    for number in itertools.count(1):
+        pruning = small_chains(tmp_path / str(number))
+        kept = kept_of(pruning)
+        pruning.store.before = end = Nth(number, raising(error("No.")))
+        with suppress(StorageError, Killed):
+            pruning.prune()
+        assert pruning.damage(*pruning.backups()) == {}, number
+        assert pruning.backups() >= set(KEPT)
+        if error is not Killed and "third/" not in pruning.store.called("list"):
+            assert pruning.backups() == {*GONE, *KEPT}, number
+        pruning.prune_undisturbed()
+        assert pruning.keys() == kept.keys(), number
+        if not end.was_reached:
+            break
+    assert number > 50
