@@ -9,6 +9,9 @@ PYTHON_WANTED := >=3.11,<3.14
 BIN := .venv/bin
 # What that Airflow and newer libraries under it think of each other is not this package's matter.
 SIDE_BY_SIDE := --numprocesses 2
+# Tests with services wait more than they compute. Those of one file share servers, so they stay together; files in their
+# own order, because by number of tests the longest would come last.
+FILE_BY_FILE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 OLD_PYTEST := .venv-airflow-3.1/bin/pytest -W ignore::DeprecationWarning
 # Folders of tests in which no version of Airflow can make a difference: the parts of the package may not import it
 # (import-linter), and the tests don't either (tests/test_imports.py looks).
@@ -32,16 +35,16 @@ lint: .venv/.installed ## check style, types, and which part imports which
 	$(BIN)/lint-imports
 
 all-tests: unit .venv/.installed ## run all tests, real services included
-	$(BIN)/pytest tests -m services
+	$(BIN)/pytest tests -m services $(FILE_BY_FILE)
 
 unit: .venv/.installed ## run the tests that need no services
 	$(BIN)/pytest tests -m "not services" $(SIDE_BY_SIDE)
 
 contract: .venv/.installed ## run the tests of what servers and stores promise
-	$(BIN)/pytest tests/contract
+	$(BIN)/pytest tests/contract $(FILE_BY_FILE)
 
 e2e: .venv/.installed ## run the tests with real services and a real Airflow
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/e2e $(FILE_BY_FILE)
 
 airflow-3.1: .venv-airflow-3.1/.installed ## under Airflow 3.1, run the tests of what uses it without services, and a backup and restore
 	$(OLD_PYTEST) tests -m "not services" $(patsubst %,--ignore=tests/%,services $(WITHOUT_AIRFLOW)) $(SIDE_BY_SIDE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -64,10 +65,10 @@ def stand_in(version: str) -> Iterator[Subject]:
 
 @contextmanager
 def real(version: str, workdir: Path, minio: S3Settings) -> Iterator[Subject]:
-    folder = workdir / f"contract-{version}"
+    folder = Path(tempfile.mkdtemp(prefix=f"contract-{version}-", dir=workdir))  # a second one is as new as the first
     with fault_proxy(int(minio.endpoint.rpartition(":")[2])) as proxy:
         through = dataclasses.replace(minio, endpoint=f"{loopback.ADDRESS}:{proxy.port}")
-        stores = [through.weaviate_env(BUCKET, version), filesystem_env(folder / "backups")]
+        stores = [through.weaviate_env(BUCKET, folder.name), filesystem_env(folder / "backups")]
         with weaviate_server(folder, name=NODE, backups=stores, version=version) as node:
             subject = Subject(node.url, parse_version(version), lambda: _slowed(proxy))
             _define(subject)

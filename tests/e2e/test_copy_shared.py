@@ -64,7 +64,7 @@ class Workers:
         if task.share != LOST or self.began.count(LOST) > 1:
             return
         names = ("source", "target", "backup_id", "share", "plan")
-        killed = {name: getattr(task, name) for name in names} | {"threads": 1, "max_mib_per_second": 8}
+        killed = {name: getattr(task, name) for name in names} | {"threads": 1, "max_mib_per_second": 4}
         others = self._noted()
         run_of = {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
         kill_once(lambda: self._noted() > others, self.log, killed, run_of)

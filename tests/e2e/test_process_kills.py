@@ -145,7 +145,6 @@ def whole_world(services_folder: Path, minio: S3Settings) -> Iterator[World]:
             "AIRFLOW_CONN_SOURCE": _connection(source),
             "AIRFLOW_CONN_TARGET": _connection(target),
             # Airflow looks after its processes less often by default; only the waiting would be longer.
-            "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "6",
         }

@@ -19,6 +19,8 @@ from tests.services.process import ServiceProcess, running, wait_until
 
 _READY_SECONDS = 180.0
 _KILL_SECONDS = 10.0
+# Some of its parts take 12 s to end by themselves, and nothing that they would still write is looked at.
+_GRACE_SECONDS = 4.0
 _PARTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 _USER = "admin"
 
@@ -88,8 +90,10 @@ def airflow_standalone(
     }
     settings |= env or {}
     argv = [sys.executable, "-m", "airflow"]
-    process = ServiceProcess("airflow", [*argv, "standalone"], workdir / "airflow.log", settings, cwd=home)
-    successor = ServiceProcess("triggerer", [*argv, "triggerer"], workdir / "triggerer.log", settings, cwd=home)
+    process, successor = (
+        ServiceProcess(name, [*argv, part], workdir / f"{name}.log", settings, cwd=home, grace_seconds=_GRACE_SECONDS)
+        for name, part in (("airflow", "standalone"), ("triggerer", "triggerer"))
+    )
     triggerer = Triggerer(url, process, successor)
     with running(process, lambda: _is_healthy(url), _READY_SECONDS), AirflowApi(url, _USER, password) as api:
         try:
@@ -117,6 +121,9 @@ def _settings(home: Path, port: int, dags_folder: Path, parallelism: int) -> dic
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{_USER}:admin",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        # How long an ended process can stay unseen. With the default, 5, Airflow may learn that a task has left its
+        # worker only when the triggerer is done and the task runs again, which counts as a failed try.
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
     }
 
 
