@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_vectorbackup.actions import verify as verify_action
+from airflow_provider_vectorbackup.actions.leases import Hold, Holder, holder_of, holding
 from airflow_provider_vectorbackup.compat import AirflowFailException
-from airflow_provider_vectorbackup.exceptions import StorageUnreachable
+from airflow_provider_vectorbackup.exceptions import BackupInUse, StorageError, StorageUnreachable
 from airflow_provider_vectorbackup.hooks import storage
 from airflow_provider_vectorbackup.operators import WeaviateVerifyBackupOperator
-from tests.actions.watching import CHAIN, Place, chain_that_ended
+from tests.actions.watching import CHAIN, Place, WatchedStore, chain_that_ended
 from tests.operators.contexts import Log, TaskRun
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -146,3 +148,81 @@ def test_bad_input(place: Place, run: TaskRun, fields: dict[str, Any], text: str
         verify(place, **fields).execute(run.context)
     assert text in str(caught.value)
     assert (place.store.listings, place.store.reads, run.xcoms) == ([], [], {})
+
+
+class ReadOnlyStore(WatchedStore):
+    """Writing fails with an error."""
+
+    error: StorageError = StorageError("AccessDenied.")
+
+    def write(self, *_: object, **__: object) -> str:
+        raise self.error
+
+
+class TestLease:
+    """On the backup, so that nobody deletes it, or writes over it, while it is read."""
+
+    NO_LEASE = "No lease can be left beside it, so nothing keeps others from pruning it"
+
+    @pytest.fixture
+    def held(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Return in words who holds the backup while it is looked at."""
+        found: list[str] = []
+        verify_backup = verify_action.verify_backup
+
+        def watched(*args: Any, **fields: Any) -> Any:
+            found.extend(holder_of(place.store, name, datetime.now(UTC)) for name in CHAIN)
+            return verify_backup(*args, **fields)
+
+        monkeypatch.setattr(verify_action, "verify_backup", watched)
+        return found
+
+    @pytest.mark.parametrize("level", ["quick", "deep"])
+    def test_is_held_meanwhile(self, place: Place, run: TaskRun, held: list[str], level: str) -> None:
+        verify(place, backup_id="third", level=level).execute(run.context)
+        owner = "Dag nightly, run manual__2026-11-22T03:00:00+00:00, backup -1"
+        assert held == ["", "", f"{owner} holds a lease on it (verify)", ""]
+
+    def test_is_given_up(self, place: Place, run: TaskRun, log: Log) -> None:
+        before = place.files()
+        verify(place).execute(run.context)
+        (place.root / "fourth/w1/Photo/chunk-2").unlink()
+        with pytest.raises(AirflowFailException):
+            verify(place).execute(run.context)
+        with pytest.raises(AirflowFailException):
+            verify(place, backup_id="fifth").execute(run.context)
+        assert place.files() == {key: size for key, size in before.items() if key != "fourth/w1/Photo/chunk-2"}
+        assert self.NO_LEASE not in log()
+
+    def test_backup_that_somebody_changes_is_left_to_retries(self, place: Place, run: TaskRun) -> None:
+        with holding(place.store, Holder("Dag cleaning", "prune")) as leases:
+            leases.take(["fourth"], Hold.CHANGE)
+            with pytest.raises(BackupInUse, match=r"fourth is in use: Dag cleaning holds a lease on it \(prune\)"):
+                verify(place).execute(run.context)
+            assert verify(place, backup_id="third").execute(run.context)["is_whole"]
+        assert (run.xcoms, place.files("fourth/_vectorbackup")) == ({}, {})
+        assert verify(place).execute(run.context)["is_whole"]
+
+    def test_others_may_read_it_too(self, place: Place, run: TaskRun) -> None:
+        with holding(place.store, Holder("Dag copies", "copy")) as leases:
+            leases.take(["fourth"], Hold.READ)
+            assert verify(place).execute(run.context)["is_whole"]
+            assert len(place.files("fourth/_vectorbackup")) == 1
+
+    @pytest.mark.parametrize("backup_id", ["fourth", "latest"])
+    def test_where_nothing_can_be_written(self, place: Place, run: TaskRun, log: Log, backup_id: str) -> None:
+        place.store = ReadOnlyStore(place.root)
+        result = verify(place, backup_id=backup_id, level="deep").execute(run.context)
+        assert (result["backup_id"], result["is_whole"]) == ("fourth", True)
+        assert f"{self.NO_LEASE}: AccessDenied." in log()
+
+    def test_storage_that_is_away_is_left_to_retries(self, place: Place, run: TaskRun) -> None:
+        place.store = ReadOnlyStore(place.root)
+        place.store.error = StorageUnreachable("No answer.")
+        with pytest.raises(StorageUnreachable):
+            verify(place).execute(run.context)
+
+    def test_id_that_is_none_takes_none(self, place: Place, run: TaskRun) -> None:
+        place.store = ReadOnlyStore(place.root)
+        with pytest.raises(AirflowFailException, match=r"'\.\./x' is not a backup id"):
+            verify(place, backup_id="../x").execute(run.context)
