@@ -35,11 +35,17 @@ ZONES = (
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 STEPS = (
-    DAY,
-    *(hours * HOUR for hours in (1, 0, 2, 5, 23, 25)),
-    *(minutes * MINUTE for minutes in (17, 30)),
-    *(days * DAY for days in (7, 31, 366)),
+    (
+        DAY,
+        *(hours * HOUR for hours in (1, 0, 2, 5, 23, 25)),
+        *(minutes * MINUTE for minutes in (17, 30)),
+        *(days * DAY for days in (7, 31, 366)),
+    ),
+    tuple(minutes * MINUTE for minutes in (30, 15, 0, 10, 60)),
+    tuple(hours * HOUR for hours in (24, 12, 23, 25, 72)),
 )
+"""What lies between two starts: anything; little, so that several are in one hour; or about a day."""
+
 SPANS = (
     *(None,) * 8,
     Span(days=1),
@@ -93,11 +99,12 @@ def case_of(about: int, rules: Sequence[int], backups: Sequence[int]) -> Case:
     """
     scene = _Number(about)
     zone, moment = scene.pick(ZONES)
+    steps = scene.pick(STEPS)
     prefixes = scene.pick(RULE_PREFIXES)
     entries: list[CatalogueEntry] = []
     for number in backups:
         choices = _Number(number)
-        moment += choices.pick(STEPS)
+        moment += choices.pick(steps)
         entries.append(_entry(moment, choices, [one.backup_id for one in entries]))
     times = [when for one in entries for when in (one.started_at, one.modified_at) if when]
     after = scene.pick((8 * DAY, DAY, HOUR, 0 * HOUR, -5 * MINUTE, 400 * DAY, 2 * DAY, 3 * DAY, 30 * DAY, -6 * MINUTE))
