@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from airflow_provider_vectorbackup.actions.catalogue import read_catalogue
 from airflow_provider_vectorbackup.actions.prune import PruneOrder, plan_prune, prune
 from airflow_provider_vectorbackup.actions.verify import verify_backup
@@ -20,6 +22,7 @@ from airflow_provider_vectorbackup.backups.verification import Level
 from airflow_provider_vectorbackup.exceptions import DeletionFailed
 from airflow_provider_vectorbackup.storage.filesystem import FilesystemStore
 from airflow_provider_vectorbackup.storage.store import Lock, UnfinishedUpload
+from tests.actions.copies import Killed
 from tests.actions.watching import Place
 from tests.transfer.acting_store import ActingStore, Call
 from tests.trees import unpack
@@ -175,6 +178,10 @@ class Pruning:
         """Return where leases lie."""
         return {key for key in self.keys(backup_id) if "/_vectorbackup/lease-" in key}
 
+    def marks(self) -> set[str]:
+        """Return where prunes have left their marks."""
+        return {key for key in self.keys() if key.endswith("/_vectorbackup/prune.json")}
+
     def damage(self, *backup_ids: str) -> dict[str, list[str]]:
         """Return what keeps these from being restored."""
         found = {}
@@ -197,6 +204,21 @@ def small_chains(folder: Path) -> Pruning:
     return pruning
 
 
+def killed_once_hidden(folder: Path, *backup_ids: str) -> Pruning:
+    """Return a place where a prune was killed as soon as these were hidden."""
+    pruning = small_chains(folder)
+
+    def end(call: Call) -> None:
+        if call.name != "read" and not any(pruning.is_visible(name) for name in backup_ids):
+            raise Killed
+
+    pruning.store.before = end
+    with pytest.raises(Killed):
+        pruning.prune()
+    pruning.store.before = lambda _: None
+    return pruning
+
+
 class Nth:
     """Has something happen at the ``number``-th call of a store, and, if it ``lasts``, at all that follow."""
 
@@ -213,6 +235,20 @@ class Nth:
     def __call__(self, _: Call) -> None:
         self.calls += 1
         if self.calls == self.number or (self._lasts and self.was_reached):
+            self._act()
+
+
+class Once:
+    """Has something happen at the first call that is meant."""
+
+    def __init__(self, concerns: Callable[[Call], bool], act: Callable[[], object]) -> None:
+        self._concerns = concerns
+        self._act = act
+        self.has_acted = False
+
+    def __call__(self, call: Call) -> None:
+        if not self.has_acted and self._concerns(call):
+            self.has_acted = True
             self._act()
 
 
