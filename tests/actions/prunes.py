@@ -174,6 +174,10 @@ class Pruning:
         """Return what lies there."""
         return set(self.place.files(backup_id))
 
+    def has(self, key: str) -> bool:
+        """Whether an object lies there."""
+        return (self.root / key).is_file()
+
     def leases(self, backup_id: str = "") -> set[str]:
         """Return where leases lie."""
         return {key for key in self.keys(backup_id) if "/_vectorbackup/lease-" in key}
