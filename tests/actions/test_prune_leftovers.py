@@ -146,7 +146,7 @@ class TestWhoIsAskedFirst:
         pruning.put_node("x1")
         Leases(FilesystemStore(pruning.place.location), Holder("Dag copy", "copy")).take(["x1"], Hold.READ)
         pruning.put_restore("x1", "SUCCESS")
-        report = pruning.prune(retention=Retention(LAST.rules, leftover_grace=timedelta(seconds=-1)))
+        report = pruning.prune(retention=Retention(LAST.rules, leftover_grace=timedelta(0)))
         assert report.spared == {"x1": "in use: Dag copy holds a lease on it (copy)"}
         assert pruning.store.called("write") == []
 
