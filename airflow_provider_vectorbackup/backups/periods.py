@@ -18,24 +18,20 @@ _SPAN = re.compile(
 _MONTHS = 12
 
 
-def _hour(local: datetime) -> str:
-    # With the offset: where clocks are put back, two hours have one name.
-    return f"{local:%Y-%m-%d %H}h{local:%z}"
-
-
 def _week(local: datetime) -> str:
     year, week, _ = local.isocalendar()
     return f"{year}-W{week:02}"
 
 
 PERIODS: Mapping[str, Callable[[datetime], str]] = {
-    "hourly": _hour,
-    "daily": lambda local: f"{local:%Y-%m-%d}",
+    "hourly": lambda local: local.isoformat(" ", "hours"),
+    "daily": lambda local: local.isoformat()[:10],
     "weekly": _week,
-    "monthly": lambda local: f"{local:%Y-%m}",
-    "yearly": lambda local: f"{local:%Y}",
+    "monthly": lambda local: local.isoformat()[:7],
+    "yearly": lambda local: local.isoformat()[:4],
 }
-"""By the name of a rule: which period a local time is in. Weeks are those of ISO 8601: they begin on Monday."""
+"""By the name of a rule: which period a local time is in. Weeks are those of ISO 8601: they begin on Monday. Hours have
+their offset from UTC: where clocks are put back, two have one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +61,17 @@ class Span:
     def before(self, moment: datetime, zone: tzinfo) -> datetime:
         """Return the time, in UTC, that is so long before another by the clocks and calendars of a time zone.
 
-        Where a month has no such day, it is its last one. What is before the year 1 is the beginning of time.
+        Where a month has no such day, it is its last one; where a clock shows a time twice, it is the first time. What
+        is before the year 1 is the beginning of time.
         """
         local = moment.astimezone(zone)
         month = local.year * _MONTHS + local.month - 1 - self.years * _MONTHS - self.months
         year, month = month // _MONTHS, month % _MONTHS + 1
         try:
             day = min(local.day, calendar.monthrange(year, month)[1])
-            earlier = local.replace(year=year, month=month, day=day) - timedelta(days=self.days)
+            earlier = local.replace(year=year, month=month, day=day)
+            if self.years or self.months or self.days:
+                earlier = earlier.replace(fold=0) - timedelta(days=self.days)
             return earlier.astimezone(UTC) - timedelta(hours=self.hours)
         except (ValueError, OverflowError, calendar.IllegalMonthError):
             return datetime.min.replace(tzinfo=UTC)

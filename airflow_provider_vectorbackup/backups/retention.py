@@ -24,6 +24,9 @@ ALL = -1
 
 DAY = timedelta(days=1)
 
+LEAST_SILENCE = DAY
+"""So long nothing must have been written of a backup in progress before it counts as abandoned, whatever the grace."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -85,9 +88,9 @@ class Retention:
     :param rules: each for a prefix of its own; what none is about is kept.
     :param pinned: ids that are kept, whatever they are.
     :param grace: younger backups are not touched.
-    :param leftover_grace: likewise, for what failed, was canceled, hangs, or is part of no backup.
+    :param leftover_grace: likewise, for what failed, was canceled, hangs (a day at least), or is part of no backup.
     :param delete_damaged: whether what says SUCCESS and can't be restored is deleted like what failed.
-    :raises InvalidRequest: there are no rules, or two for one prefix.
+    :raises InvalidRequest: there are no rules, or two for one prefix, or a grace period is below 0.
     """
 
     rules: tuple[Rules, ...]
@@ -98,6 +101,8 @@ class Retention:
 
     def __post_init__(self) -> None:
         prefixes = [rules.id_prefix for rules in self.rules]
+        if min(self.grace, self.leftover_grace) < timedelta(0):
+            raise InvalidRequest("A grace period is below 0.", hint="Give 0 or more.")
         if not prefixes or len(set(prefixes)) < len(prefixes):
             raise InvalidRequest(
                 f"There are {len(prefixes)} rules, for the prefixes {sorted(prefixes)}.",
@@ -105,9 +110,9 @@ class Retention:
             )
 
     def prefixes_without(self, backup_ids: Collection[str]) -> list[str]:
-        """Return the prefixes that none of these ids begins with."""
-        prefixes = [rules.id_prefix for rules in self.rules]
-        return [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in backup_ids)]
+        """Return the prefixes whose rules are about none of these ids."""
+        used = {rules.id_prefix for name in backup_ids if (rules := self.of(name))}
+        return [rules.id_prefix for rules in self.rules if rules.id_prefix not in used]
 
     def of(self, backup_id: str) -> Rules | None:
         """Return the rules for an id: those of the longest prefix; None where there are none."""
@@ -195,10 +200,14 @@ def plan_retention(backups: Iterable[CatalogueEntry], retention: Retention, now:
     require_sane(entries, now)
     by_id = {entry.backup_id: entry for entry in entries}
     decided = {name: _outside_rules(entry, retention, now) for name, entry in by_id.items()}
+    groups: dict[str, list[CatalogueEntry]] = {rules.id_prefix: [] for rules in retention.rules}
+    for entry in entries:
+        if rules_of_it := retention.of(entry.backup_id):
+            groups[rules_of_it.id_prefix].append(entry)
     for rules in retention.rules:
-        _apply_rules(rules, [e for e in entries if retention.of(e.backup_id) is rules], decided, by_id)
+        _apply_rules(rules, groups[rules.id_prefix], decided, by_id)
     decisions = _with_bases(by_id, {name: decision for name, decision in decided.items() if decision})
-    finished = [e.backup_id for e in entries if e.status is Status.SUCCESS and retention.of(e.backup_id)]
+    finished = [e.backup_id for group in groups.values() for e in group if e.status is Status.SUCCESS]
     deleted = {name for name, decision in decisions.items() if not decision.is_kept}
     return RetentionPlan(
         tuple(decisions.values()),
@@ -222,7 +231,7 @@ def _outside_rules(entry: CatalogueEntry, retention: Retention, now: datetime) -
         return Decision(name, ended) if is_left else Decision(name, Cause.YOUNG, (ended.value,))
     if entry.status is not Status.SUCCESS:
         # What this version has no word for may be an end.
-        is_dead = is_left and entry.status is not Status.UNKNOWN
+        is_dead = is_left and now - touched >= LEAST_SILENCE and entry.status is not Status.UNKNOWN
         return Decision(name, Cause.ABANDONED if is_dead else Cause.IN_PROGRESS, (str(entry.status),))
     if not entry.is_usable:
         return Decision(name, Cause.USELESS if retention.delete_damaged and is_left else Cause.DAMAGED, problems)
@@ -239,8 +248,9 @@ def _apply_rules(
     """Decide on the good backups of a prefix, the newest first."""
     good = [entry.backup_id for entry in group if entry.is_usable]
     for name, reasons in zip(good, _reasons(rules, [by_id[name] for name in good]), strict=True):
-        standing = decided[name] or Decision(name, Cause.RULE if reasons else Cause.EXPIRED)
-        decided[name] = replace(standing, reasons=tuple(reasons))
+        standing = decided[name]
+        cause = standing.cause if standing else Cause.RULE if reasons else Cause.EXPIRED
+        decided[name] = Decision(name, cause, tuple(reasons))
     bound = frozenset(good[: rules.min_count])
     for name in bound:
         told = decided[name]
@@ -336,16 +346,17 @@ def _with_bases(by_id: Mapping[str, CatalogueEntry], decided: Mapping[str, Decis
             if base not in reached:
                 reached.add(base)
                 left.append(base)
-    found = {}
-    for name, decision in decided.items():
-        is_base = name in reached and not decision.is_kept
-        kept = Decision(name, Cause.BASE) if is_base else decision
-        found[name] = replace(kept, needed_by=tuple(sorted(needed_by.get(name, ()))))
+    found = {
+        name: Decision(name, Cause.BASE) if name in reached and not decision.is_kept else decision
+        for name, decision in decided.items()
+    }
+    for base, users in needed_by.items():
+        found[base] = replace(found[base], needed_by=tuple(sorted(users)))
     return found
 
 
 def children_first(bases: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
-    """Sort backups so that each comes before those that it builds on; those of a circle come last.
+    """Sort backups so that each comes before those that it builds on; circles, and what these build on, come last.
 
     :param bases: of each, in the order that it is to have as far as it may.
     """

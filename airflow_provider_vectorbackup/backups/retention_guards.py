@@ -25,7 +25,7 @@ def require_sane(entries: Sequence[CatalogueEntry], now: datetime) -> None:
         )
     unread = {entry.backup_id: reason for entry in entries for reason in entry.unreadable}
     if unread:
-        first = next(iter(unread))
+        first = min(unread)
         raise PruneRefused(
             f"What these backups build on can't be read, so anything may be their base: {names_shown(unread)}. "
             f"{unread[first]}",

@@ -39,10 +39,10 @@ def plan_leftovers(
     :param needed: ids that backups which are kept build on, or have files in.
     :param backups: by id, what becomes of the location's backups.
     """
-    reasons = {leftover: _why_kept(leftover, needed, backups, retention, now) for leftover in leftovers}
+    reasons = ((leftover, _why_kept(leftover, needed, backups, retention, now)) for leftover in leftovers)
     return tuple(
         LeftoverDecision(leftover, is_kept=bool(reason), reason=reason or leftover.kind.value)
-        for leftover, reason in reasons.items()
+        for leftover, reason in reasons
     )
 
 

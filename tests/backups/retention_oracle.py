@@ -117,7 +117,10 @@ def _stays(entry: CatalogueEntry, retention: Retention, now: datetime) -> bool:
     if entry.status is Status.SUCCESS and not retention.delete_damaged:
         return True
     times = [when for when in (entry.started_at, entry.completed_at, entry.modified_at) if when]
-    return any(now - when < retention.leftover_grace for when in times)
+    # Of a backup in progress, nothing must have been written for a day at least.
+    is_over = entry.status in (Status.SUCCESS, Status.FAILED, Status.CANCELED)
+    least = retention.leftover_grace if is_over else max(retention.leftover_grace, timedelta(days=1))
+    return any(now - when < least for when in times)
 
 
 def _newest_of_periods(good: Entries, most: int, periods: list[object]) -> set[str]:

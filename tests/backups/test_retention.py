@@ -11,9 +11,11 @@ import pytest
 from airflow_provider_vectorbackup.backups.periods import Span
 from airflow_provider_vectorbackup.backups.retention import (
     Cause,
+    Retention,
     Rules,
 )
 from airflow_provider_vectorbackup.backups.status import Status
+from airflow_provider_vectorbackup.exceptions import InvalidRequest
 from tests.backups.retention_examples import DAY, HOUR, MINUTE, NOON, NOW, backup, daily, plan, told
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -106,19 +108,19 @@ def test_days_of_a_zone() -> None:
         (
             BERLIN,
             ["2026-10-25 02:10", "2026-10-25 01:40", "2026-10-25 01:10", "2026-10-25 00:10"],
-            ["2026-10-25 03h+0100", "2026-10-25 02h+0100", None, "2026-10-25 02h+0200"],
+            ["2026-10-25 03+01:00", "2026-10-25 02+01:00", None, "2026-10-25 02+02:00"],
         ),
         # 29 March: at two, they are put forward to three.
         (
             BERLIN,
             ["2026-03-29 01:10", "2026-03-29 00:50", "2026-03-29 00:10"],
-            ["2026-03-29 03h+0200", "2026-03-29 01h+0100", None],
+            ["2026-03-29 03+02:00", "2026-03-29 01+01:00", None],
         ),
         # 5 April: at two, they are put back by half an hour.
         (
             ZoneInfo("Australia/Lord_Howe"),
             ["2026-04-04 15:20", "2026-04-04 15:10", "2026-04-04 14:50", "2026-04-04 14:10"],
-            ["2026-04-05 01h+1030", None, "2026-04-05 01h+1100", None],
+            ["2026-04-05 01+10:30", None, "2026-04-05 01+11:00", None],
         ),
     ],
 )
@@ -305,3 +307,17 @@ def test_causes_of_deletion() -> None:
     made = plan(backups, Rules("b", keep_last=1), Rules("x", max_total_bytes=1))
     deleted = {one.cause for one in made.decisions if not one.is_kept}
     assert deleted == {Cause.EXPIRED, Cause.FAILED, Cause.CANCELED, Cause.ABANDONED}
+
+
+@pytest.mark.parametrize(("hours", "sign"), [(1, "+ in progress"), (23, "+ in progress"), (24, "- abandoned")])
+def test_backup_in_progress_without_a_grace_period(hours: int, sign: str) -> None:
+    """A server may write on it just now: for a day at least, it is left alone."""
+    begun = NOW - hours * HOUR
+    running = backup("running", begun, status=Status.STARTED, completed_at=None, modified_at=begun)
+    made = plan([*daily(1), running], Rules(keep_last=1), leftover_grace=0 * DAY)
+    assert told(made)["running"] == f"{sign}; STARTED"
+
+
+def test_grace_below_zero() -> None:
+    with pytest.raises(InvalidRequest, match=r"A grace period is below 0\. Give 0 or more\."):
+        Retention((Rules(keep_last=1),), grace=-MINUTE)

@@ -49,9 +49,9 @@ def test_unreadable() -> None:
         plan([*daily(3), *unread], Rules("b", keep_last=1), pinned=frozenset({"x1", "x2"}))
     assert str(caught.value) == (
         "What these backups build on can't be read, so anything may be their base: x1, x2. "
-        "x2/backup_config.json is no JSON. Mend or delete them, or update this package if they are of a newer server."
+        "x1/backup_config.json is no JSON. Mend or delete them, or update this package if they are of a newer server."
     )
-    assert caught.value.backup_id == "x2"
+    assert caught.value.backup_id == "x1"
 
 
 @pytest.mark.parametrize("fields", [{"started_at": NOW + 6 * MINUTE}, {"modified_at": NOW + 6 * MINUTE}])
