@@ -6,9 +6,10 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.actions.prunes import Pruning
 from tests.actions.watching import CHAIN
 from tests.meanwhile import started_when
 from tests.operators.contexts import Log, TaskRun
-from tests.operators.prunes import GONE, KEYS, TORN, changes, prune, pruning
+from tests.operators.prunes import GONE, KEYS, TORN, changes, plan, prune, pruning
 from tests.transfer.acting_store import Faults
 
 __all__ = ["pruning"]
@@ -196,14 +197,10 @@ class TestErrors:
 
 
 @contextmanager
-def signaled(operator: WeaviatePruneBackupsOperator, pruning: Pruning) -> Iterator[None]:
-    """Send this process SIGTERM, to be handled as Airflow's task runner does, once some objects are deleted."""
+def signaled(operator: WeaviatePruneBackupsOperator, ready: Callable[[], bool]) -> Iterator[None]:
+    """Send this process SIGTERM, to be handled as Airflow's task runner does, once `ready()` is true."""
     before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
-    killer = started_when(
-        lambda: len(pruning.store.called("delete")) > 8,
-        "some deletions",
-        lambda: os.kill(os.getpid(), signal.SIGTERM),
-    )
+    killer = started_when(ready, "what is to be killed", lambda: os.kill(os.getpid(), signal.SIGTERM))
     try:
         yield
     finally:
@@ -211,12 +208,17 @@ def signaled(operator: WeaviatePruneBackupsOperator, pruning: Pruning) -> Iterat
         signal.signal(signal.SIGTERM, before)
 
 
+def has_called(pruning: Pruning, count: int, *names: str) -> bool:
+    return len(pruning.store.called(*names)) > count
+
+
 class TestKilled:
     def test_sigterm_unwinds(self, pruning: Pruning, run: TaskRun) -> None:
         """A slow prune ends, leaves no lease, and goes on when it runs again."""
         pruning.store.before = lambda call: time.sleep(0.02) if call.name == "delete" else None
         operator = prune(pruning)
-        with signaled(operator, pruning), pytest.raises(AirflowException, match="Task 'prune' was killed") as caught:
+        ready = partial(has_called, pruning, 8, "delete")
+        with signaled(operator, ready), pytest.raises(AirflowException, match="Task 'prune' was killed") as caught:
             operator.execute(run.context)
         assert not isinstance(caught.value, AirflowFailException)
         left = set(pruning.place.files())
@@ -225,6 +227,13 @@ class TestKilled:
         pruning.store.before = lambda _: None
         prune(pruning).execute(TaskRun(run_id="another").context)
         assert set(pruning.place.files()) == {*pruning.place.files("whole"), "readme.md"}
+
+    def test_plan_unwinds(self, pruning: Pruning, run: TaskRun) -> None:
+        pruning.store.before = lambda _: time.sleep(0.02)
+        operator = plan(pruning)
+        ready = partial(has_called, pruning, 2, "list", "read")
+        with signaled(operator, ready), pytest.raises(AirflowException, match="Task 'plan' was killed"):
+            operator.execute(run.context)
 
     def test_after_the_end_nothing_is_unwound(self, pruning: Pruning, run: TaskRun) -> None:
         operator = prune(pruning, dry_run=True)
