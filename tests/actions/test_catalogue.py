@@ -176,6 +176,26 @@ class TestLeftovers:
         (left,) = read_catalogue(empty.store).leftovers
         assert left.key == "x1/"
 
+    def test_copy_that_has_just_begun(self, empty: Place) -> None:
+        """It says what it is going to be before its first chunk is there."""
+        for name in ("x1", "X2"):
+            empty.write(f"{name}/_vectorbackup/copy/plan.json")
+        found = {left.key: (left.kind, left.has_own_files) for left in read_catalogue(empty.store).leftovers}
+        assert found == {"x1/": (LeftoverKind.NO_DESCRIPTOR, True), "X2/": (LeftoverKind.OWN_FILES, True)}
+
+    def test_own_files_do_not_make_it_younger(self, empty: Place) -> None:
+        """They tell its age only where there is nothing else."""
+        for name, own in (("x1/w1/Article/chunk-1", 1000), ("x1/_vectorbackup/a", 3000), ("x2/_vectorbackup/a", 3000)):
+            os.utime(empty.write(name), (own, own))
+        empty.descriptor("x3")
+        os.utime(empty.root / "x3/backup_config.json", (1000, 1000))
+        empty.write("x3/_vectorbackup/manifest.json")
+        catalogue = read_catalogue(empty.store)
+        told = {left.key: left.modified_at.timestamp() for left in catalogue.leftovers if left.modified_at}
+        assert told == {"x1/": 1000, "x2/": 3000}
+        assert catalogue.entries[0].modified_at.timestamp() == 1000
+        assert catalogue.entries[0].has_own_files
+
     def test_own_files_beside_a_backup(self, chain: Place) -> None:
         chain.write("full/_vectorbackup/manifest.json", b"{}")
         assert (get(chain, "full").has_own_files, get(chain, "second").has_own_files) == (True, False)

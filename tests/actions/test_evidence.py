@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_vectorbackup.actions.evidence import NO_RESTORE, explained, stored_restore_start
+from airflow_provider_vectorbackup.actions.evidence import (
+    NO_RESTORE,
+    explained,
+    running_restore,
+    stored_restore_start,
+)
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.operation import Operation
 from airflow_provider_vectorbackup.backups.outcome import Outcome
@@ -124,3 +129,33 @@ class TestStoredRestoreStart:
         assert "the server's word must do" in caplog.text
         assert stored_restore_start(None, ROOT, "x1") is None
         assert stored_restore_start(store_of({}).open, None, "x1") is None
+
+
+class TestRunningRestore:
+    KEY = "x1/restore_config.json"
+
+    def test_never(self, store_of: Given) -> None:
+        assert running_restore(store_of({"x1/backup_config.json": descriptor("STARTED")}), "x1") == ""
+
+    @pytest.mark.parametrize("status", ["SUCCESS", "FAILED", "CANCELED"])
+    def test_that_has_ended(self, store_of: Given, status: str) -> None:
+        assert running_restore(store_of({self.KEY: descriptor(status, "w1")}), "x1") == ""
+
+    @pytest.mark.parametrize("status", ["STARTED", "TRANSFERRING", "TRANSFERRED", "FINALIZING", "CANCELLING"])
+    def test_that_has_not(self, store_of: Given, status: str) -> None:
+        told = running_restore(store_of({self.KEY: descriptor(status, "w1")}), "x1")
+        assert told == f"may be being restored just now: {self.KEY} says {status}"
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", descriptor("OF A LATER VERSION")])
+    def test_unknown_is_not_ended(self, store_of: Given, content: bytes) -> None:
+        told = running_restore(store_of({self.KEY: content}), "x1")
+        assert told.startswith("may be being restored just now: ")
+        assert self.KEY in told
+
+    def test_that_can_not_be_read(self) -> None:
+        class Forbidden(StoreOf):
+            def read(self, key: str) -> bytes | None:
+                raise StorageError(f"{key}: AccessDenied.")
+
+        with pytest.raises(StorageError, match="AccessDenied"):
+            running_restore(Forbidden(Path("/nowhere"), {}), "x1")

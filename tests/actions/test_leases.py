@@ -6,11 +6,13 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from airflow_provider_vectorbackup.actions.leases import Hold, Holder, Leases, Release, holding
+from airflow_provider_vectorbackup.actions.leases import Hold, Holder, Leases, Release, holder_of, holding
 from airflow_provider_vectorbackup.exceptions import BackupInUse, StorageError, StorageUnreachable
 from tests.services.process import wait_until
 from tests.transfer.acting_store import ActingStore, Call, Faults
@@ -195,3 +197,93 @@ def test_release_that_fails_is_no_failure(store: ActingStore) -> None:
         leases.take(["x1"], READ)
         store.before = Faults(lambda: StorageError("No."), lambda call: call.name == "delete")
     assert stored(store) == {ONE.key("x1")}
+
+
+class TestGivingBack:
+    def test_one_of_several(self, store: ActingStore) -> None:
+        leases = Leases(store, ONE)
+        leases.take(["x1", "x2", "x3"], CHANGE)
+        leases.give_back(["x1", "x3", "never held"])
+        assert stored(store) == {leases.key("x2")} == {ONE.key("x2")}
+        assert set(store.called("delete")) == {ONE.key("x1"), ONE.key("x3")}
+        leases.release()
+        assert stored(store) == set()
+
+    def test_what_others_hold_stays(self, store: ActingStore) -> None:
+        Leases(store, ONE).take(["x1"], CHANGE)
+        Leases(store, ONE).give_back(["x1"])
+        assert stored(store) == {ONE.key("x1")}
+
+    def test_it_can_be_taken_again(self, store: ActingStore) -> None:
+        leases = Leases(store, ONE)
+        leases.take(["x1"], CHANGE)
+        leases.give_back(["x1"])
+        Leases(store, OTHER).take(["x1"], READ)
+        with pytest.raises(BackupInUse):
+            leases.take(["x1"], CHANGE)
+
+    def test_none_is_written_again(self, store: ActingStore) -> None:
+        """Though it was just being renewed."""
+        with holding(store, ONE, keep_seconds=0.03) as leases:
+            for number in range(30):
+                leases.take([f"x{number}"], CHANGE)
+                wait_until(partial(_is_renewed, store, f"x{number}"), 10, "a renewal", 0.001)
+                leases.give_back([f"x{number}"])
+            leases.take(["other"], CHANGE)
+            wait_until(partial(_is_renewed, store, "other"), 10, "one more renewal", 0.001)
+            assert stored(store) == {ONE.key("other")}
+
+    def test_a_renewal_that_has_begun_ends_first(self, store: ActingStore) -> None:
+        begun, may_end = threading.Event(), threading.Event()
+
+        def slowly(call: Call) -> None:
+            if call.name == "write" and store.called("write").count(call.key) > 1:
+                begun.set()
+                assert may_end.wait(10)
+
+        with holding(store, ONE, keep_seconds=0.03) as leases:
+            leases.take(["x1"], CHANGE)
+            store.before = slowly
+            assert begun.wait(10)
+            giving = threading.Thread(target=leases.give_back, args=(["x1"],))
+            giving.start()
+            giving.join(0.05)
+            assert store.called("delete") == []
+            may_end.set()
+            giving.join()
+            assert stored(store) == set()
+
+
+def _is_renewed(store: ActingStore, backup_id: str) -> bool:
+    return store.called("write").count(ONE.key(backup_id)) > 1
+
+
+class TestHolderOf:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def test_nobody(self, store: ActingStore) -> None:
+        assert holder_of(store, "x1", self.now()) == ""
+
+    @pytest.mark.parametrize("hold", Hold)
+    def test_somebody(self, store: ActingStore, hold: Hold) -> None:
+        Leases(store, ONE).take(["x1"], hold)
+        assert holder_of(store, "x1", self.now(), OTHER) == "Dag one holds a lease on it (copy)"
+        assert holder_of(store, "x2", self.now()) == ""
+        assert store.called("write") == [ONE.key("x1")]
+
+    def test_but_for_one(self, store: ActingStore) -> None:
+        Leases(store, ONE).take(["x1"], READ)
+        assert holder_of(store, "x1", self.now(), ONE) == ""
+        Leases(store, OTHER).take(["x1"], READ)
+        assert holder_of(store, "x1", self.now(), ONE) == "Dag other holds a lease on it (prune)"
+
+    @pytest.mark.parametrize(("seconds", "holds"), [(115, True), (125, False)])
+    def test_one_that_has_ended(self, store: ActingStore, seconds: float, *, holds: bool) -> None:
+        Leases(store, ONE).take(["x1"], CHANGE)
+        aged(store, ONE, "x1", seconds)
+        assert bool(holder_of(store, "x1", self.now())) is holds
+
+    def test_one_that_can_not_be_read(self, store: ActingStore) -> None:
+        store.put("x1/_vectorbackup/lease-0.json", b"{")
+        assert holder_of(store, "x1", self.now()) == "somebody holds a lease on it (unknown)"

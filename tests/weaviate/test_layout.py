@@ -10,6 +10,7 @@ from airflow_provider_vectorbackup.backups.status import OperationKind, Status
 from airflow_provider_vectorbackup.weaviate.descriptors import GlobalDescriptor, NodeShare, global_key, node_key
 from airflow_provider_vectorbackup.weaviate.layout import (
     NeededObject,
+    deletion_ranks,
     descriptor_problems,
     is_access_check,
     is_part_of_backup,
@@ -122,6 +123,34 @@ def test_what_can_be_a_part_of_a_backup(rest: str, *, is_part: bool) -> None:
 )
 def test_what_looks_like_weaviate_wrote_it(rest: str, *, is_ours: bool) -> None:
     assert is_written_by_weaviate(rest) == is_ours
+
+
+class TestDeletionRanks:
+    OWN = ("x1/_vectorbackup/copy/plan.json", "x1/_vectorbackup/w1/backup.json")
+    DATA = ("x1/access-check-1", "x1/backup_config.json", "x1/restore_config.json", "x1/w1/Article/chunk-1")
+    DESCRIPTORS = ("x1/w1/backup.json", "x1/w2/backup.json")
+    FOREIGN = ("x1/notes.txt", "x1/w1/article/s1/a.db", "x1/w1/more/backup.json", "x1/_vectorbackups/a")
+
+    def test_of_chunks(self) -> None:
+        """What an incremental backup would look at goes first."""
+        keys = [*self.FOREIGN, *self.OWN, *self.DATA, *self.DESCRIPTORS]
+        assert deletion_ranks(keys, ()) == (list(self.DESCRIPTORS), list(self.DATA), list(self.OWN))
+
+    def test_of_files_without_looks_of_their_own(self) -> None:
+        """What names them is there as long as they are."""
+        keys, files = [*self.DESCRIPTORS, *self.FOREIGN, *self.OWN], self.FOREIGN[:2]
+        assert deletion_ranks(keys, files) == (list(files), list(self.DESCRIPTORS), list(self.OWN))
+
+    def test_of_nothing(self) -> None:
+        assert deletion_ranks([], ()) == ([], [], [])
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_of_recorded_trees(self, name: str) -> None:
+        listed = tree(name)
+        for backup_id in listed.backup_ids:
+            there = {key for key in listed.sizes if key.startswith(f"{backup_id}/")}
+            files = there if name == "old-1.20.6" else ()
+            assert {key for rank in deletion_ranks(there, files) for key in rank} == there
 
 
 @pytest.mark.parametrize("name", NAMES)
