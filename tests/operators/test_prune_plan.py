@@ -90,6 +90,24 @@ def test_flag_that_a_plan_has_no_use_for(pruning: Pruning, run: TaskRun) -> None
     assert pruning.store.calls == []
 
 
+def test_defaults() -> None:
+    """As docs/operators.md says; what is not given is None."""
+    task = WeaviatePruneBackupsOperator(task_id="prune", location="s3://one@bucket/a", keep_last=1)
+    given = {name: getattr(task, name) for name in task.template_fields if getattr(task, name) is not None}
+    assert given == {
+        "location": "s3://one@bucket/a",
+        "keep_last": 1,
+        "timezone": "UTC",
+        "grace": timedelta(days=1),
+        "leftover_grace": timedelta(days=7),
+        "delete_damaged": False,
+        "max_delete_fraction": 0.5,
+        "fail_on_locked": False,
+        "dry_run": False,
+    }
+    assert task.multiple_outputs is True
+
+
 class TestTemplates:
     def test_render_to_texts(self, pruning: Pruning, run: TaskRun) -> None:
         values = VALUES | {"location": str(pruning.place.location)}
