@@ -91,9 +91,12 @@ class Pruning:
             self.place.began(backup_id, NOW - timedelta(days=days) + timedelta(hours=hour))
 
     def put(self, key: str, content: bytes | str = b"some bytes", days: float = 30) -> None:
-        """Write an object that is so many days old."""
-        path, time = self.place.write(key, content), NOW.timestamp() - days * 86400
-        os.utime(path, (time, time))
+        """Write an object that is so many days old; others see all of it, or nothing."""
+        new, path, time = self.root.with_suffix(".new"), self.root / key, NOW.timestamp() - days * 86400
+        new.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.utime(new, (time, time))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.replace(path)
 
     def put_upload(self, key: str, days: float = 30) -> None:
         """Have an upload to a key have begun so many days ago."""
@@ -132,11 +135,12 @@ class Pruning:
     def put_restore(self, backup_id: str, status: str = "STARTED") -> None:
         """Write the state of a restore."""
         told = {"id": backup_id, "status": status, "version": "2.1", "startedAt": NOW.isoformat(), "nodes": {}}
-        self.place.write(f"{backup_id}/restore_config.json", json.dumps(told))
+        self.put(f"{backup_id}/restore_config.json", json.dumps(told), days=0)
 
     def begin_child(self, base: str, backup_id: str = "child") -> None:
         """Have an incremental backup have just begun."""
-        self.place.descriptor(backup_id, status="STARTED", baseBackupId=base, startedAt=NOW.isoformat())
+        told = {"id": backup_id, "status": "STARTED", "version": "2.1", "baseBackupId": base, "nodes": {}}
+        self.put(f"{backup_id}/backup_config.json", json.dumps(told | {"startedAt": NOW.isoformat()}), days=0)
 
     def order(self, **fields: Any) -> PruneOrder:
         usual: dict[str, Any] = {"retention": LAST, "max_delete_fraction": 1.0, "owner": "Dag nightly"}

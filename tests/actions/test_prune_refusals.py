@@ -21,7 +21,6 @@ from tests.actions.copies import Killed
 from tests.actions.prunes import (
     GONE,
     KEPT,
-    NOW,
     Once,
     PrunedStore,
     Pruning,
@@ -89,7 +88,7 @@ class TestWhatCanNotBeBelieved:
     @pytest.mark.parametrize("minutes", [6, 100_000])
     def test_clock_that_is_behind(self, pruning: Pruning, minutes: float) -> None:
         pruning.put("newest/backup_config.json", (pruning.root / "newest/backup_config.json").read_bytes())
-        time = (NOW + timedelta(minutes=minutes)).timestamp()
+        time = (datetime.now(UTC) + timedelta(minutes=minutes)).timestamp()
         os.utime(pruning.root / "newest/backup_config.json", (time, time))
         require_refused(pruning, "By the worker's clock it is")
 
