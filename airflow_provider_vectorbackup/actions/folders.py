@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from airflow_provider_vectorbackup.backups.catalogue import Leftover, LeftoverKind
@@ -94,11 +94,11 @@ class Folder:
         """Return what in this folder is part of no backup that has a descriptor."""
         if self.descriptor or self.objects == len(self.access_checks):
             return [
-                Leftover(LeftoverKind.ACCESS_CHECK, left.key, left.size_bytes, left.modified_at)
+                Leftover(LeftoverKind.ACCESS_CHECK, left.key, left.size_bytes, left.modified_at, objects=1)
                 for left in self.access_checks
             ]
-        kind, key = self._kind(), f"{self.name}/"
-        return [Leftover(kind, key, self.stored_bytes, self.modified_at, has_own_files=self.has_own_files)]
+        found = Leftover(self._kind(), f"{self.name}/", self.stored_bytes, self.modified_at)
+        return [replace(found, objects=self.objects, has_own_files=self.has_own_files)]
 
     def _kind(self) -> LeftoverKind:
         """Return what a folder without a descriptor is."""
@@ -119,7 +119,7 @@ def list_folders(store: Store) -> tuple[dict[str, Folder], list[Leftover]]:
         if slash:
             (folders.get(name) or folders.setdefault(name, Folder(name))).add(stored)
         else:
-            loose.append(Leftover(LeftoverKind.FOREIGN, stored.key, stored.size_bytes, stored.modified_at))
+            loose.append(Leftover(LeftoverKind.FOREIGN, stored.key, stored.size_bytes, stored.modified_at, objects=1))
     return folders, loose
 
 

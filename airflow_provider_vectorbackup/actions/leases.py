@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import BackupInUse, StorageError, StorageUnreachable
 from airflow_provider_vectorbackup.storage.store import Store, StoredObject
 from airflow_provider_vectorbackup.transfer.threads import in_threads
@@ -91,7 +92,8 @@ class Leases:
         try:
             self._require_alone(backup_id, hold)
         except BackupInUse:
-            self._store.delete([self._holder.key(backup_id)])
+            with suppress(StorageError):
+                self._store.delete([self._holder.key(backup_id)])
             raise
         self._held[backup_id] = hold
 
@@ -175,6 +177,14 @@ def holder_of(store: Store, backup_id: str, now: datetime, but: Holder | None = 
         if (now - stored.modified_at).total_seconds() < seconds:
             return f"{owner} holds a lease on it ({purpose})"
     return ""
+
+
+def can_be_ended(store: Store, location: Location) -> bool:
+    """Whether leases can be renewed and taken away: not where a policy keeps whatever is new for a time.
+
+    On S3, locks keep versions, and more may follow.
+    """
+    return location.scheme == "s3" or not store.lock_policy()
 
 
 class Release(StrEnum):

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from airflow_provider_vectorbackup.actions.evidence import OpenStore
-from airflow_provider_vectorbackup.actions.leases import Holder
+from airflow_provider_vectorbackup.actions.leases import Holder, can_be_ended
 from airflow_provider_vectorbackup.actions.prune_claims import claiming
 from airflow_provider_vectorbackup.actions.prune_look import Look, Looker
 from airflow_provider_vectorbackup.actions.prune_work import BATCH, Work
+from airflow_provider_vectorbackup.backups.catalogue import LeftoverKind
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.backups.pruning import Deleted, PruneReport
 from airflow_provider_vectorbackup.backups.retention import Retention
@@ -70,9 +71,12 @@ def plan_prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
         entries = report.entries
         for name in look.deletions:
             report.deleted[name] = Deleted(entries[name].objects, entries[name].stored_bytes)
-        report.deleted |= {name: Deleted() for name in look.begun}
-        for each in look.leftovers_deleted:
-            report.deleted[each.leftover.key] = Deleted(0, each.leftover.size_bytes)
+        folders = {left.key: left for left in look.catalogue.leftovers}
+        gone = [(name, folders[f"{name}/"]) for name in look.begun]
+        gone += [(each.leftover.key, each.leftover) for each in look.leftovers_deleted]
+        for name, left in gone:
+            uploads = int(left.kind is LeftoverKind.UNFINISHED_UPLOAD)
+            report.deleted[name] = Deleted(left.objects, left.size_bytes, uploads)
     return report
 
 
@@ -88,7 +92,7 @@ def prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
     with _reported(order, open_store, dry_run=False) as (store, looker, report):
         look = _begin(order, looker, report)
         _require_fraction(order, look)
-        with claiming(store, looker.holder, is_bound=_is_bound(order, store)) as claims:
+        with claiming(store, looker.holder, is_bound=not can_be_ended(store, order.location)) as claims:
             work = Work(store, looker, claims, report)
             work.finish_begun(look.begun)
             left = list(look.deletions)
@@ -113,6 +117,8 @@ def _reported(
             report.seconds = round(time.monotonic() - began, 3)
             for row in report.rows() if report.entries else ():
                 log.info("%s: %s: %s", *row)
+            for key, reason in report.failed.items():
+                log.error("%s can't be deleted: %s", key, reason)
             for key in report.foreign:
                 log.warning("Left alone, as it is no part of a backup: %s", key)
             log.info("%s", report.headline())
@@ -129,11 +135,6 @@ def _begin(order: PruneOrder, looker: Looker, report: PruneReport) -> Look:
     if absent := order.retention.pinned - report.entries.keys():
         log.warning("Pinned, and not there: %s", names_shown(absent))
     return looker.without_hindrance(look, report)
-
-
-def _is_bound(order: PruneOrder, store: Store) -> bool:
-    """Whether nothing new can be replaced or deleted for a time: on S3, locks keep versions, and more may follow."""
-    return order.location.scheme != "s3" and bool(store.lock_policy())
 
 
 def _require_fraction(order: PruneOrder, look: Look) -> None:

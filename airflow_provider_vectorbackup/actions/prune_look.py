@@ -137,8 +137,8 @@ class Looker:
         report.spared |= {**look.left_alone, **{name: why for name, why in kept.items() if name not in locked}}
         return look.without(kept)
 
-    def _not_chosen(self, names: Iterable[str]) -> set[str]:
-        return set() if self.only is None else set(names) - self.only
+    def _not_chosen(self, names: Iterable[str]) -> list[str]:
+        return [] if self.only is None else [name for name in names if name not in self.only]
 
     def _in_use(self, name: str) -> str:
         """Return in words who uses a backup; empty where nobody does."""

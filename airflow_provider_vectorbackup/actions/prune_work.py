@@ -246,7 +246,9 @@ class Work:
             self._claims.unmark(name)
         ours = {key for rank in ranks for key in rank}
         self._report.foreign += [key for key in listed if key not in own | ours]
-        if is_gone and self._is_gone(name, files):
+        if not is_gone:
+            self._report.unfinished.append(name)
+        elif self._is_gone(name, files):
             size = sum(listed[key].size_bytes for key in ours) + len(mark.descriptor)
             self._report.deleted[as_key or name] = Deleted(len(ours) + bool(mark.key), size, len(uploads))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from airflow_provider_vectorbackup.actions.deep import Contents, read_contents
 from airflow_provider_vectorbackup.actions.folders import listed_in
-from airflow_provider_vectorbackup.actions.leases import Hold, Holder, holding
+from airflow_provider_vectorbackup.actions.leases import Hold, Holder, can_be_ended, holding
 from airflow_provider_vectorbackup.actions.stored_descriptors import StoredDescriptors
 from airflow_provider_vectorbackup.backups.chain import chain_problems
 from airflow_provider_vectorbackup.backups.codecs import is_plausible
@@ -78,7 +78,8 @@ def verify_held(
     require_legal_id(backup_id)
     with holding(store, holder) as leases:
         try:
-            leases.take([backup_id], Hold.READ)
+            if can_be_ended(store, location):
+                leases.take([backup_id], Hold.READ)
         except StorageError as error:
             if error.retryable:
                 raise

@@ -35,6 +35,7 @@ class Leftover:
     :param key: of an object, of an upload, or of a folder (then with a slash at the end).
     :param size_bytes: 0 for uploads: stores do not tell.
     :param modified_at: UTC, of the newest object; None where the store does not tell.
+    :param objects: how many it is, 0 for uploads.
     :param has_own_files: of a folder, whether this package's own files lie in it.
     """
 
@@ -42,6 +43,7 @@ class Leftover:
     key: str
     size_bytes: int
     modified_at: datetime | None
+    objects: int = 0
     has_own_files: bool = False
 
 

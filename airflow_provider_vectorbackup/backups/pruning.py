@@ -45,6 +45,7 @@ class PruneReport:
     :param locked: likewise, for those that the storage keeps.
     :param perhaps_locked: of what the rules give up, locks that may have ended: id -> which, in words.
     :param deleted: by id, or by key for a leftover, what was deleted, or would be.
+    :param unfinished: ids that Weaviate does not see any more, and of which something is left.
     :param failed: what could not be deleted: key -> why, in words.
     :param foreign: keys that lie in folders of deleted backups, and are no part of them.
     :param keeps: in words what keeps the bytes of what is deleted; empty if nothing does, None if that can't be told.
@@ -61,6 +62,7 @@ class PruneReport:
     locked: dict[str, str] = field(default_factory=dict)
     perhaps_locked: dict[str, str] = field(default_factory=dict)
     deleted: dict[str, Deleted] = field(default_factory=dict)
+    unfinished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     foreign: list[str] = field(default_factory=list)
     keeps: str | None = ""
@@ -115,7 +117,7 @@ class PruneReport:
             "deleted": _few(list(self.deleted)),
             "deleted_backups": len(ids),
             "deleted_leftovers": len(self.deleted) - len(ids),
-            "kept": sum(decision.backup_id not in self.deleted for decision in self.decisions),
+            "kept": sum(d.backup_id not in self.deleted and d.backup_id not in self.unfinished for d in self.decisions),
             "objects": total.objects,
             "deleted_bytes": total.size_bytes,
             "freed_bytes": self.freed_bytes,
@@ -159,12 +161,12 @@ class PruneReport:
 
     def markdown(self) -> str:
         """Return the plan as a page for people who are to approve it."""
-        lines = [self.headline(), ""]
+        lines = [_in_one_line(self.headline()), ""]
         if self.refused:
-            lines += [f"**It would be refused:** {self.refused}", ""]
+            lines += [f"**It would be refused:** {_in_one_line(self.refused)}", ""]
         lines += ["| | what | why |", "|---|---|---|"]
         rows = sorted(self.rows(), key=lambda row: row[0].startswith("keep"))
-        lines += [f"| {fate} | {what} | {why} |".replace("\n", " ") for fate, what, why in rows[:_MOST_ROWS]]
+        lines += [f"| {' | '.join(map(_in_one_line, row))} |" for row in rows[:_MOST_ROWS]]
         if len(rows) > _MOST_ROWS:
             lines += ["", f"And {len(rows) - _MOST_ROWS} more: see the log."]
         return "\n".join(lines)
@@ -173,7 +175,10 @@ class PruneReport:
         hindrance = self.locked.get(backup_id) or self.spared.get(backup_id) or ""
         if key in self.deleted:
             return "delete" if self.dry_run else "deleted", what, reason
-        return "keep" if is_kept or hindrance else "not deleted", what, "; ".join(filter(None, (hindrance, reason)))
+        if is_kept or hindrance:
+            return "keep", what, "; ".join(filter(None, (hindrance, reason)))
+        failed = next((why for name, why in self.failed.items() if name.partition("/")[0] == backup_id), "")
+        return "not deleted", what, "; ".join(filter(None, (reason, failed)))
 
     def _described(self, name: str) -> str:
         entry = self.entries[name]
@@ -184,6 +189,11 @@ class PruneReport:
         if self.keeps is None:
             return "whether the storage keeps the bytes can't be told"
         return f"nothing is freed yet: {self.keeps}"
+
+
+def _in_one_line(text: str) -> str:
+    """Return a text as a cell of a table takes it."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _few(items: list[Any]) -> list[Any]:

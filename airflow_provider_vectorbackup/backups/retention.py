@@ -61,12 +61,12 @@ class Rules:
         if self.min_count < 1:
             raise InvalidRequest(f"min_count is {self.min_count}.", hint="Give 1 or more: the newest is always kept.")
         if self.max_total_bytes is not None and self.max_total_bytes < 1:
-            raise InvalidRequest(f"The most bytes are {self.max_total_bytes}.", hint="Give more, or none for no bound.")
+            raise InvalidRequest(f"max_total_bytes is {self.max_total_bytes}.", hint="Give more, or none for no bound.")
         if not (any(numbers.values()) or self.keep_within or self.max_total_bytes):
             of = f" of the backups {self.id_prefix}*" if self.id_prefix else ""
             raise InvalidRequest(
                 f"No rule says what is to be kept{of}.",
-                hint="Give keep_last, keep_within, keep_daily or another, or the largest total size.",
+                hint="Give keep_last, keep_within, keep_daily or another, or the most that all may take.",
             )
 
     @property

@@ -21,16 +21,16 @@ def text(value: Any) -> str | None:
     return None if value is None or value in ("", "None") else str(value)
 
 
-def names(argument: str, value: Any) -> tuple[str, ...]:
+def names(argument: str, value: Any, *, example: str = '["Article", "Author*"]') -> tuple[str, ...]:
     """Return a list of names, given as a list or as the JSON text of one.
 
     :raises InvalidRequest: it is neither, or holds something else than texts.
     """
-    items = _decoded(argument, value, '["Article", "Author*"]') if isinstance(value, str) else value
+    items = _decoded(argument, value, example) if isinstance(value, str) else value
     if items is None:
         return ()
     if not isinstance(items, list | tuple | set) or not all(isinstance(item, str) and item for item in items):
-        raise _malformed(argument, value, '["Article", "Author*"]')
+        raise _malformed(argument, value, example)
     return tuple(dict.fromkeys(items))
 
 
@@ -69,12 +69,10 @@ def whole_number(argument: str, value: Any) -> int | None:
 
     :raises InvalidRequest: it is none.
     """
-    if (given := text(value)) is None:
-        return None
     try:
-        return int(given)
-    except ValueError:
-        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give a whole number.") from None
+        return None if (given := text(value)) is None else int(given)
+    except ValueError:  # of a number with thousands of digits, too
+        raise InvalidRequest(f"{argument} is {shown(value)}.", hint="Give a whole number.") from None
 
 
 def positive(argument: str, value: Any) -> int:
@@ -132,11 +130,20 @@ def number(argument: str, value: Any) -> float:
     raise InvalidRequest(f"{argument} is {value!r}.", hint="Give a number above 0.")
 
 
+def shown(value: Any) -> str:
+    """Return a value for a message, cut to length."""
+    try:
+        text_shown = repr(value)
+    except ValueError:  # of a number with thousands of digits
+        return f"a {type(value).__name__} of great length"
+    return text_shown if len(text_shown) <= _SHOWN else f"{text_shown[:_SHOWN]}…"
+
+
 def _number(value: Any) -> float:
     """Return a number or the text of one, NaN for all else."""
     try:
         return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
@@ -145,13 +152,12 @@ def _decoded(argument: str, value: str, example: str) -> Any:
         return None
     try:
         return json.loads(given)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _malformed(argument, value, example) from None
 
 
 def _malformed(argument: str, value: Any, example: str) -> InvalidRequest:
-    shown = repr(value) if len(repr(value)) <= _SHOWN else f"{repr(value)[:_SHOWN]}…"
     return InvalidRequest(
-        f"{argument} is {shown}, which is not of the form {example}.",
+        f"{argument} is {shown(value)}, which is not of the form {example}.",
         hint="In a template, render it with '| tojson', or set render_template_as_native_obj=True on the Dag.",
     )

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
+from airflow_provider_vectorbackup.backups.ids import require_legal_id
 from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.operators import arguments
 from airflow_provider_vectorbackup.operators.base import owner_of_run
 from airflow_provider_vectorbackup.operators.errors import airflow_errors
 from airflow_provider_vectorbackup.operators.killing import UnwindsWhenKilled
-from airflow_provider_vectorbackup.operators.retention_arguments import RULE_ARGUMENTS, all_rules_of, zone
+from airflow_provider_vectorbackup.operators.retention_arguments import RULE_ARGUMENTS, all_rules_of, duration, zone
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_vectorbackup.backups.pruning import PruneReport
 
 _DAY = timedelta(days=1)
+_MOST = 0.5
+_IDS = '["nightly-1", "nightly-2"]'
 
 
 class WeaviatePruneBackupsOperator(UnwindsWhenKilled, BaseOperator):
@@ -32,8 +35,8 @@ class WeaviatePruneBackupsOperator(UnwindsWhenKilled, BaseOperator):
     progress, young, being restored, copied or verified, locked, or not of Weaviate. What is deleted disappears from
     Weaviate first, and in whole; a task that was killed goes on where it was when it runs again.
 
-    Returns (XCom): see :meth:`airflow_provider_vectorbackup.backups.pruning.PruneReport.summary`. A task that fails
-    because something could not be deleted leaves the same as XCom ``report``.
+    Returns (XCom): see :meth:`airflow_provider_vectorbackup.backups.pruning.PruneReport.summary`. Where something could
+    not be deleted, or is locked, the same is the XCom ``report``, also if the task fails for it.
 
     :param location: where the backups lie, such as ``s3://aws_default@bucket/path``.
     :param keep_last: the newest so many.
@@ -96,7 +99,7 @@ class WeaviatePruneBackupsOperator(UnwindsWhenKilled, BaseOperator):
         grace: float | str | timedelta = _DAY,
         leftover_grace: float | str | timedelta = 7 * _DAY,
         delete_damaged: bool | str = False,
-        max_delete_fraction: float | str = 0.5,
+        max_delete_fraction: float | str = _MOST,
         only: list[str] | str | None = None,
         fail_on_locked: bool | str = False,
         dry_run: bool | str = False,
@@ -123,6 +126,7 @@ class WeaviatePruneBackupsOperator(UnwindsWhenKilled, BaseOperator):
         self.delete_damaged = delete_damaged
         self.max_delete_fraction = max_delete_fraction
         self.only = only
+        self.is_limited = only is not None
         self.fail_on_locked = fail_on_locked
         self.dry_run = dry_run  # type: ignore[method-assign, assignment] # Airflow's own only renders templates
 
@@ -146,21 +150,22 @@ class WeaviatePruneBackupsOperator(UnwindsWhenKilled, BaseOperator):
         from airflow_provider_vectorbackup.actions.prune import PruneOrder
         from airflow_provider_vectorbackup.backups.retention import Retention
 
-        only = arguments.names("only", self.only)
+        only = arguments.names("only", self.only, example=_IDS)
         single = {name: getattr(self, name) for name in RULE_ARGUMENTS}
-        grace = arguments.seconds("grace", self.grace, or_zero=True)
-        leftover_grace = arguments.seconds("leftover_grace", self.leftover_grace, or_zero=True)
+        most = self.max_delete_fraction
+        pinned = arguments.names("pinned", self.pinned, example=_IDS)
         return PruneOrder(
             Location.parse(self.location),
             Retention(
                 all_rules_of(single, self.rules, zone("timezone", self.timezone)),
-                frozenset(arguments.names("pinned", self.pinned)),
-                timedelta(seconds=grace),
-                timedelta(seconds=leftover_grace),
+                frozenset(require_legal_id(name) for name in pinned),
+                duration("grace", self.grace, _DAY),
+                duration("leftover_grace", self.leftover_grace, 7 * _DAY),
                 delete_damaged=arguments.flag("delete_damaged", self.delete_damaged),
             ),
-            arguments.fraction("max_delete_fraction", self.max_delete_fraction),
-            frozenset(only) if self.only is not None else None,
+            arguments.fraction("max_delete_fraction", _MOST if arguments.text(most) is None else most),
+            # A template that renders to nothing allows nothing.
+            frozenset(only) if self.is_limited else None,
             owner_of_run(context),
         )
 
@@ -189,6 +194,9 @@ class PlanPruneOperator(WeaviatePruneBackupsOperator):
         with airflow_errors(), self.unwinding():
             asks = arguments.flag("approval", self.approval)
             is_dry = arguments.flag("dry_run", self.dry_run)
+            arguments.flag(
+                "fail_on_locked", self.fail_on_locked
+            )  # which is for the last step, after somebody was asked
             report: PruneReport = plan_prune(self._order(context), open_store)
             if report.refused and not is_dry:
                 raise PruneRefused(report.refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import timedelta, tzinfo
 from typing import Any
@@ -31,7 +32,21 @@ def zone(argument: str, value: Any) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # also where the name is a folder's
-        raise InvalidRequest(f"{argument} is {value!r}.", hint="Give a name such as Europe/Berlin, or UTC.") from None
+        told = f"{argument} is {arguments.shown(value)}."
+        raise InvalidRequest(told, hint="Give a name such as Europe/Berlin, or UTC.") from None
+
+
+def duration(argument: str, value: Any, otherwise: timedelta) -> timedelta:
+    """Return a length of time from 0 on, given in seconds or as one; ``otherwise`` for what is not given.
+
+    :raises InvalidRequest: it is none.
+    """
+    if arguments.text(value) is None:
+        return otherwise
+    try:
+        return timedelta(seconds=arguments.seconds(argument, value, or_zero=True))
+    except OverflowError:
+        raise InvalidRequest(f"{argument} is {arguments.shown(value)}.", hint="That is too long.") from None
 
 
 def rules_of(given: Mapping[str, Any], zone: tzinfo) -> Rules:
@@ -40,15 +55,14 @@ def rules_of(given: Mapping[str, Any], zone: tzinfo) -> Rules:
     :param given: some of ``RULE_ARGUMENTS``, with their values.
     :raises InvalidRequest: one is no such argument, or can't have that value.
     """
-    if unknown := sorted(given.keys() - set(RULE_ARGUMENTS)):
+    if unknown := sorted(map(str, given.keys() - set(RULE_ARGUMENTS))):
         raise InvalidRequest(f"There are no rules {', '.join(unknown)}.", hint=f"Use {', '.join(RULE_ARGUMENTS)}.")
-    size = given.get("max_total_gib")
     least = arguments.whole_number("min_count", given.get("min_count"))
     return Rules(
         id_prefix=arguments.text(given.get("id_prefix")) or "",
         keep_within=_span("keep_within", given.get("keep_within")),
         min_count=1 if least is None else least,
-        max_total_bytes=round(arguments.number("max_total_gib", size) * _GIBIBYTE) if arguments.text(size) else None,
+        max_total_bytes=_bytes("max_total_gib", given.get("max_total_gib")),
         zone=zone,
         **{name: arguments.whole_number(name, given.get(name)) or 0 for name in COUNTS},
     )
@@ -67,21 +81,29 @@ def all_rules_of(single: Mapping[str, Any], several: Any, zone: tzinfo) -> tuple
         raise InvalidRequest(
             f"Both rules and {', '.join(named)} are given.", hint="Put all into rules, one entry for each id_prefix."
         )
-    return tuple(rules_of(each, zone) for each in listed)
+    return tuple(_entry(number, each, zone) for number, each in enumerate(listed, 1))
+
+
+def _entry(number: int, given: Mapping[str, Any], zone: tzinfo) -> Rules:
+    try:
+        return rules_of(given, zone)
+    except InvalidRequest as error:
+        prefix = arguments.shown(given.get("id_prefix"))
+        raise InvalidRequest(f"In rules, entry {number} ({prefix}): {error.message}", hint=error.hint) from error
 
 
 def _decoded(several: Any) -> list[Mapping[str, Any]]:
     listed = several
     try:
         if isinstance(several, str):
-            listed = json.loads(several) if arguments.text(several) else []
-    except ValueError:
-        listed = None
-    if several is None:
+            listed = json.loads(several) if arguments.text(several) else None
+    except (ValueError, RecursionError):
+        listed = several
+    if listed is None:
         return []
     if not isinstance(listed, list | tuple) or not all(isinstance(each, Mapping) for each in listed):
         raise InvalidRequest(
-            f"rules is {several!r}, which is not of the form {_EXAMPLE}.",
+            f"rules is {arguments.shown(several)}, which is not of the form {_EXAMPLE}.",
             hint="In a template, render it with '| tojson'.",
         )
     return list(listed)
@@ -93,4 +115,16 @@ def _span(argument: str, value: Any) -> Span | None:
             raise InvalidRequest(f"{argument} is {value}.", hint="Give whole hours, one or more, or text like 30d.")
         return Span(hours=value // _HOUR)
     given = arguments.text(value)
-    return Span.parse(given) if given else None
+    try:
+        return Span.parse(given) if given else None
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{argument}: {error.message}", hint=error.hint) from None
+
+
+def _bytes(argument: str, value: Any) -> int | None:
+    if arguments.text(value) is None:
+        return None
+    size = arguments.number(argument, value) * _GIBIBYTE
+    if not 1 <= size < math.inf:
+        raise InvalidRequest(f"{argument} is {arguments.shown(value)}.", hint="Give the most GiB, such as 500.")
+    return round(size)

@@ -27,7 +27,8 @@ def prune_backups(
     """Return a task group that tells what would be deleted from a location, asks if it may, and deletes it.
 
     ``plan`` tells what the rules give up, ``approve`` shows that to somebody, and ``prune`` deletes it: nothing that
-    was not in the plan, and nothing of it that is needed by then. All but the last parameters are templated.
+    was not in the plan, and nothing of it that is needed by then. Unless it is to, ``prune`` is skipped, and with it
+    what follows the group by the trigger rule ``all_success``. What of this is templated, docs/retention.md tells.
 
     :param location: where the backups lie, as a worker reaches them.
     :param group_id: what the tasks' ids begin with.
@@ -42,7 +43,9 @@ def prune_backups(
 
     arguments: Any = default_args or {}
     with TaskGroup(group_id, default_args=arguments, tooltip="Delete what no rule keeps") as group:
-        plan = PlanPruneOperator(task_id="plan", location=location, dry_run=dry_run, approval=approval, **rules)
+        # Each key of the plan is an XCom: the other steps go by them.
+        told: Any = {**rules, "multiple_outputs": True}
+        plan = PlanPruneOperator(task_id="plan", location=location, dry_run=dry_run, approval=approval, **told)
         approve = ApprovalOperator(
             task_id="approve",
             subject="Delete these backups?",
