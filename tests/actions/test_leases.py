@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_vectorbackup.actions.leases import Hold, Holder, Leases, Release, holder_of, holding
+from airflow_provider_vectorbackup.actions.leases import Hold, Holder, Leases, Release, can_be_ended, holder_of, holding
+from airflow_provider_vectorbackup.backups.locations import Location
 from airflow_provider_vectorbackup.exceptions import BackupInUse, StorageError, StorageUnreachable
 from tests.services.process import wait_until
 from tests.transfer.acting_store import ActingStore, Call, Faults
@@ -190,6 +191,29 @@ def test_others_are_left_alone(store: ActingStore) -> None:
     with holding(store, ONE) as leases:
         leases.take(["x1"], READ)
     assert stored(store) == {OTHER.key("x1")}
+
+
+def test_what_is_in_the_way_is_told_though_the_own_can_not_be_deleted(store: ActingStore) -> None:
+    Leases(store, ONE).take(["x1"], READ)
+    store.before = Faults(lambda: StorageError("No."), lambda call: call.name == "delete")
+    with pytest.raises(BackupInUse):
+        Leases(store, OTHER).take(["x1"], CHANGE)
+
+
+@pytest.mark.parametrize(
+    ("location", "policy", "can"),
+    [
+        ("gs://x@bucket", "", True),
+        ("gs://x@bucket", None, True),
+        ("gs://x@bucket", "a retention policy", False),
+        ("s3://x@bucket", "Object Lock", True),
+    ],
+)
+def test_where_they_can_be_ended(
+    store: ActingStore, monkeypatch: pytest.MonkeyPatch, location: str, policy: str | None, *, can: bool
+) -> None:
+    monkeypatch.setattr(store, "lock_policy", lambda: policy)
+    assert can_be_ended(store, Location.parse(location)) is can
 
 
 def test_release_that_fails_is_no_failure(store: ActingStore) -> None:

@@ -42,7 +42,7 @@ class TestProof:
         pruning.put("x1/w1/Article/chunk-2.tmp", b"1")
         size_bytes = sum(pruning.place.files("x1").values())
         plan, report = pruning.plan(), pruning.prune()
-        assert plan.deleted == {"x1/": Deleted(0, size_bytes)}
+        assert plan.deleted == {"x1/": Deleted(3, size_bytes)}
         assert report.deleted == {"x1/": Deleted(3, size_bytes)}
         assert pruning.keys("x1") == set()
         assert [row[0] for row in report.rows()] == ["keep", "keep", "deleted"]

@@ -183,7 +183,7 @@ class TestDryRun:
         before = pruning.place.files()
         plan = pruning.plan()
         assert set(plan.deleted) == {*GONE, "x1/", "newest/w1/Article/chunk-9"}
-        assert plan.total.objects == 9
+        assert (plan.total.objects, plan.total.uploads) == (10, 1)
         assert plan.dry_run
         assert changed(pruning) == []
         assert pruning.place.files() == before
@@ -193,6 +193,7 @@ class TestDryRun:
         before = pruning.place.files()
         plan = pruning.plan()
         assert set(plan.resumed) == set(plan.deleted) == set(GONE)
+        assert plan.total.objects == sum(key.partition("/")[0] in GONE for key in before)
         assert pruning.place.files() == before
 
     def test_tells_what_is_in_use(self, pruning: Pruning) -> None:
@@ -324,6 +325,7 @@ class TestWhatCanNotBeDeleted:
         report = pruning.prune()
         assert report.failed == {key: "AccessDenied"}
         assert set(report.deleted) == {"full", "second"}
+        assert report.unfinished == ["third"]
         assert pruning.has(key)
         pruning.store.undeletable = set()
         report = pruning.prune()

@@ -73,6 +73,13 @@ def test_where_none_can_be_left(pruning: Pruning, caplog: pytest.LogCaptureFixtu
     assert "No lease can be left beside it, so nothing keeps others from pruning it: AccessDenied" in caplog.text
 
 
+def test_where_none_can_be_ended(pruning: Pruning) -> None:
+    """A policy would keep it for a time."""
+    pruning.store.policy = "a retention policy of 86400 seconds"
+    assert verify(pruning).damage == ()
+    assert pruning.store.called("write", "delete") == []
+
+
 def test_storage_that_is_away(pruning: Pruning) -> None:
     pruning.store.before = Faults(lambda: StorageUnreachable("No."), lambda call: call.name == "write")
     with pytest.raises(StorageUnreachable):
