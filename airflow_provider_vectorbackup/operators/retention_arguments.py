@@ -88,8 +88,7 @@ def _entry(number: int, given: Mapping[str, Any], zone: tzinfo) -> Rules:
     try:
         return rules_of(given, zone)
     except InvalidRequest as error:
-        prefix = arguments.shown(given.get("id_prefix"))
-        raise InvalidRequest(f"In rules, entry {number} ({prefix}): {error.message}", hint=error.hint) from error
+        raise InvalidRequest(f"In rules, entry {number}: {error.message}", hint=error.hint) from error
 
 
 def _decoded(several: Any) -> list[Mapping[str, Any]]:

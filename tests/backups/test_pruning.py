@@ -194,6 +194,15 @@ class TestRows:
             ("keep", "x/b (unfinished upload, 2.5 kB)", "young"),
         ]
 
+    def test_what_can_not_be_deleted_is_explained(self) -> None:
+        found = report(failed={f"{OLD}/w1/chunk-1": "AccessDenied"}, unfinished=[OLD])
+        assert list(found.rows())[1] == (
+            "not deleted",
+            f"{OLD} (2026-11-22 03:00 UTC, 1.5 kB)",
+            "no rule keeps it; AccessDenied",
+        )
+        assert found.summary()["kept"] == 2  # Weaviate does not see it any more
+
     def test_start_that_is_not_known(self) -> None:
         entries = {NEW: backup(NEW, started_at=None, stored_bytes=1500)}
         told = report(decisions=(Decision(NEW, Cause.FAILED),), entries=entries, leftovers=())
@@ -221,6 +230,10 @@ class TestMarkdown:
         told = all_deleted(spared={NEW: "first\nsecond"})
         (row,) = (line for line in told.markdown().split("\n") if "first" in line)
         assert row.endswith("| first second; newest good one; last 1 |")
+
+    def test_bars_in_a_name_make_no_cells(self) -> None:
+        found = report(leftovers=(left("a|b.txt", LeftoverKind.FOREIGN, kept="not of | Weaviate"),))
+        assert r"| keep | a\|b.txt (foreign, 2.5 kB) | not of \| Weaviate |" in found.markdown()
 
     def test_a_thousand_rows(self) -> None:
         exact = many(MOST - 1).markdown().split("\n")

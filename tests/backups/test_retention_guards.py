@@ -95,14 +95,14 @@ def test_too_much_would_be_deleted() -> None:
     [
         (
             {},
-            "No rule says what is to be kept. Give keep_last, keep_within, keep_daily or another, or the largest total",
+            "No rule says what is to be kept. Give keep_last, keep_within, keep_daily or another, or the most that",
         ),
         ({"id_prefix": "prod-"}, "No rule says what is to be kept of the backups prod-*. Give keep_last,"),
         ({"min_count": 3}, "No rule says what is to be kept."),
         ({"keep_last": -2}, "keep_last is -2. Give a number from 0 on, or -1 for all."),
         ({"keep_daily": -2, "keep_yearly": -3}, "keep_daily is -2, keep_yearly is -3."),
         ({"keep_last": 1, "min_count": 0}, "min_count is 0. Give 1 or more: the newest is always kept."),
-        ({"max_total_bytes": 0}, "The most bytes are 0. Give more, or none for no bound."),
+        ({"max_total_bytes": 0}, "max_total_bytes is 0. Give more, or none for no bound."),
     ],
 )
 def test_rules_that_can_not_be_meant(fields: dict[str, Any], words: str) -> None:

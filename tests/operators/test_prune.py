@@ -135,6 +135,13 @@ class TestOnly:
         assert result["spared"]["fourth"] == "not among those approved"
         assert changes(pruning) == []
 
+    def test_template_that_renders_to_none_allows_nothing(self, pruning: Pruning, run: TaskRun) -> None:
+        """As with render_template_as_native_obj, where an XCom is not there."""
+        task = prune(pruning, only="{{ ti.xcom_pull(task_ids='plan', key='deleted') }}")
+        task.only = None
+        assert task.execute(run.context)["deleted"] == []
+        assert changes(pruning) == []
+
     @pytest.mark.parametrize("only", [["fourth", "whole", TORN], '["fourth", "whole", "chosen/", "readme.md"]'])
     def test_of_these_what_the_rules_give_up(self, pruning: Pruning, run: TaskRun, only: Any) -> None:
         result = prune(pruning, only=only).execute(run.context)
