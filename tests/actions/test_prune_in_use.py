@@ -72,6 +72,17 @@ def test_what_begins_at_any_call(
     assert stayed > 20
 
 
+def test_restore_that_begins_after_the_first_look(tmp_path: Path) -> None:
+    """It is seen just before: nothing is hidden even for a moment."""
+    pruning = small_chains(tmp_path)
+    pruning.store.before = Once(
+        lambda call: call.name == "write" and call.key.startswith("third/"), lambda: pruning.put_restore("third")
+    )
+    assert pruning.prune().deleted == {}
+    assert not any(key.endswith("backup_config.json") for key in pruning.store.called("delete"))
+    assert not pruning.leases() | pruning.marks()
+
+
 @pytest.mark.parametrize("backup_id", ["second", "full"])
 def test_reader_that_comes_at_any_call(tmp_path: Path, backup_id: str) -> None:
     outcomes = set()
