@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_vectorbackup.actions import prune as prune_module
 from airflow_provider_vectorbackup.actions import prune_work
 from airflow_provider_vectorbackup.actions.leases import Hold, Holder, Leases
-from airflow_provider_vectorbackup.exceptions import BackupInUse, PruneRefused, StorageError
+from airflow_provider_vectorbackup.exceptions import BackupInUse, PruneRefused, StorageError, StorageUnreachable
 from airflow_provider_vectorbackup.storage.filesystem import FilesystemStore
 from tests.actions.copies import Killed
 from tests.actions.prunes import GONE, KEPT, Nth, Once, Pruning, killed_once_hidden, raising, small_chains
@@ -81,6 +81,27 @@ def test_restore_that_begins_after_the_first_look(tmp_path: Path) -> None:
     assert pruning.prune().deleted == {}
     assert not any(key.endswith("backup_config.json") for key in pruning.store.called("delete"))
     assert not pruning.leases() | pruning.marks()
+
+
+def test_lease_on_what_stays_is_given_back_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pruning = small_chains(tmp_path)
+    pruning.store.before = Once(
+        lambda call: call.name == "write" and call.key.startswith("second/"), lambda: pruning.put_restore("second")
+    )
+    held: list[set[str]] = []
+    monkeypatch.setattr("time.sleep", lambda _: held.append(pruning.leases()))
+    assert set(pruning.prune().deleted) == {"third"}
+    assert held == [{pruning.order().holder.key("third")}]
+
+
+def test_leases_that_others_need_not_respect_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pruning = small_chains(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Leases, "require_held", lambda _: raising(StorageUnreachable("Not renewed."))())
+        with pytest.raises(StorageUnreachable):
+            pruning.prune()
+    assert all(pruning.has(f"{name}/w1/backup.json") and pruning.has(f"{name}/w1/Article/chunk-1") for name in GONE)
+    assert set(pruning.prune().deleted) == set(GONE)
 
 
 @pytest.mark.parametrize("backup_id", ["second", "full"])
