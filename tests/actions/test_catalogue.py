@@ -183,6 +183,12 @@ class TestLeftovers:
         found = {left.key: (left.kind, left.has_own_files) for left in read_catalogue(empty.store).leftovers}
         assert found == {"x1/": (LeftoverKind.NO_DESCRIPTOR, True), "X2/": (LeftoverKind.OWN_FILES, True)}
 
+    def test_own_files_beside_others(self, empty: Place) -> None:
+        for key in ("x1/notes.txt", "x1/_vectorbackup/a"):
+            empty.write(key)
+        (left,) = read_catalogue(empty.store).leftovers
+        assert (left.kind, left.has_own_files, left.objects) == (LeftoverKind.FOREIGN, True, 2)
+
     def test_own_files_do_not_make_it_younger(self, empty: Place) -> None:
         """They tell its age only where there is nothing else."""
         for name, own in (("x1/w1/Article/chunk-1", 1000), ("x1/_vectorbackup/a", 3000), ("x2/_vectorbackup/a", 3000)):

@@ -319,6 +319,11 @@ class TestMarks:
         write_mark(pruning.store, "x1", mark)
         assert read_mark(pruning.store, "x1") == mark
 
+    def test_it_is_on_the_disk_before_anything_is_deleted(self, tmp_path: Path) -> None:
+        pruning = Pruning(tmp_path, is_settling=True)
+        write_mark(pruning.store, "x1", Mark())
+        assert pruning.store.calls == [Call("write", mark_key("x1")), Call("settle", "")]
+
     @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"version": 1}', '{"key": "", "descriptor": "?"}'])
     def test_one_that_can_not_be_read(self, pruning: Pruning, caplog: pytest.LogCaptureFixture, content: str) -> None:
         pruning.put(mark_key("x1"), content)
