@@ -42,13 +42,12 @@ def kept_of(pruning: Pruning) -> dict[str, bytes]:
     return {key: content for key, content in contents.items() if "_vectorbackup" not in key and "access" not in key}
 
 
-@pytest.mark.parametrize("side", ["before", "after"])
-def test_killed_anywhere(tmp_path: Path, side: str) -> None:
+def test_killed_anywhere(tmp_path: Path) -> None:
     for number in itertools.count(1):
         pruning = mixed(tmp_path / str(number))
         kept = kept_of(pruning)
         end = Nth(number, raising(Killed()), lasts=True)  # so that nothing can be cleaned up
-        setattr(pruning.store, side, end)
+        pruning.store.before = end
         with suppress(Killed):
             pruning.prune()
         assert pruning.damage(*pruning.backups()) == {}, number
