@@ -96,7 +96,7 @@ class TargetOccupied(PreflightFailed):
 
 
 class PruneRefused(PreflightFailed):
-    """What would be deleted can't be right, or it can't be told what may be; nothing was deleted."""
+    """What would be deleted can't be right, or it can't be told what may be; nothing was deleted since that showed."""
 
 
 class NothingToRestore(PreflightFailed):

@@ -72,7 +72,9 @@ def plan_prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
         for name in look.deletions:
             report.deleted[name] = Deleted(entries[name].objects, entries[name].stored_bytes)
         folders = {left.key: left for left in look.catalogue.leftovers}
-        gone = [(name, folders[f"{name}/"]) for name in look.begun]
+        finished = [name for name, mark in look.begun.items() if looker.would_finish(name, mark)]
+        report.spared |= dict.fromkeys(look.begun.keys() - set(finished), "not for this run to finish")
+        gone = [(name, folders[f"{name}/"]) for name in finished]
         gone += [(each.leftover.key, each.leftover) for each in look.leftovers_deleted]
         for name, left in gone:
             uploads = int(left.kind is LeftoverKind.UNFINISHED_UPLOAD)
@@ -86,7 +88,7 @@ def prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
     What can't be deleted is in the report, not raised.
 
     :raises PruneRefused: as :func:`plan_prune`, or the rules would delete more than ``max_delete_fraction``. Nothing
-        was deleted.
+        was deleted; or, where it shows later that nothing can be said any more, nothing since then.
     :raises StorageError: the storage fails for too long, or refuses everything. Run again, it goes on.
     """
     with _reported(order, open_store, dry_run=False) as (store, looker, report):
@@ -99,7 +101,8 @@ def prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
             while left:
                 batch, left = left[:BATCH], left[BATCH:]
                 work.delete_backups(batch)
-            work.delete_leftovers(look.leftovers_deleted)
+            if look.leftovers_deleted:
+                work.delete_leftovers(look.leftovers_deleted)
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -9,8 +10,10 @@ from datetime import UTC, datetime
 from airflow_provider_vectorbackup.actions.leases import Hold, Holder, Leases, holder_of, holding
 from airflow_provider_vectorbackup.actions.prune_mark import Mark, mark_key, write_mark
 from airflow_provider_vectorbackup.backups.retention_guards import require_same_clock
-from airflow_provider_vectorbackup.exceptions import BackupInUse
+from airflow_provider_vectorbackup.exceptions import BackupInUse, DeletionFailed
 from airflow_provider_vectorbackup.storage.store import Store
+
+log = logging.getLogger(__name__)
 
 
 class Claims:
@@ -41,9 +44,10 @@ class Claims:
         return ""
 
     def give_back(self, backup_id: str) -> None:
-        """Give up the lease."""
+        """Give up the lease; one that can't be deleted ends by itself."""
         if self._leases:
-            self._leases.give_back([backup_id])
+            with _told():
+                self._leases.give_back([backup_id])
 
     def require_held(self) -> None:
         """Raise if others may not respect the leases any more.
@@ -53,14 +57,19 @@ class Claims:
         if self._leases:
             self._leases.require_held()
 
+    @property
+    def leaves_marks(self) -> bool:
+        """Whether a later run will know what was begun."""
+        return self._leases is not None
+
     def mark(self, backup_id: str, mark: Mark) -> None:
         """Leave a mark beside a backup, in place of an earlier one."""
         if self._leases:
             write_mark(self._store, backup_id, mark)
 
     def unmark(self, backup_id: str) -> None:
-        """Take the mark away."""
-        if self._leases:
+        """Take the mark away, if that can be done."""
+        with _told():
             self._store.delete([mark_key(backup_id)])
 
     def keys(self, backup_id: str) -> frozenset[str]:
@@ -73,6 +82,14 @@ class Claims:
         for lease in self._store.list_objects(self._holder.key(backup_id)):
             require_same_clock(datetime.now(UTC), lease.modified_at)
             self._has_clock = True
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except DeletionFailed as error:
+        log.warning("%s", error.message)
 
 
 @contextmanager

@@ -59,9 +59,10 @@ class Look:
     def spare(self, kept: dict[str, str]) -> None:
         """Keep the bases of what is kept, too.
 
-        :param kept: ids that stay -> why, in words; gets those of their bases that were to be deleted.
+        :param kept: ids that stay -> why, in words; gets those of their bases that were to be deleted, with or without
+            a descriptor.
         """
-        given_up, left = set(self.plan.deletions), list(kept)
+        given_up, left = {*self.plan.deletions, *(each.folder for each in self.leftovers_deleted)}, list(kept)
         while left:
             name = left.pop()
             for base in sorted(self.bases_of(name) & given_up - kept.keys()):
@@ -136,6 +137,11 @@ class Looker:
         report.perhaps_locked |= {name: _in_words(held) for name, held in locks.items() if held and name not in locked}
         report.spared |= {**look.left_alone, **{name: why for name, why in kept.items() if name not in locked}}
         return look.without(kept)
+
+    def would_finish(self, name: str, mark: Mark) -> bool:
+        """Whether a run would finish a deletion that has begun, as far as can be told before it."""
+        is_given_up = self.retention.of(name) and (mark.is_erasing or name not in self.retention.pinned)
+        return bool(is_given_up and not self._not_chosen([name]) and not self._in_use(name))
 
     def _not_chosen(self, names: Iterable[str]) -> list[str]:
         return [] if self.only is None else [name for name in names if name not in self.only]

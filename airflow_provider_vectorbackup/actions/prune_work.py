@@ -49,12 +49,13 @@ class Work:
         self._looker = looker
         self._claims = claims
         self._report = report
+        self._erasing = ""  # of which something may be gone
 
     def delete_backups(self, names: Sequence[str]) -> None:
         """Delete backups, what builds on others before these; those stay that are needed by now.
 
-        :raises PruneRefused: nothing can be said any more. As after any error before the first object beside the
-            descriptors is deleted, what was hidden is back, as far as the storage can be reached.
+        :raises PruneRefused: nothing can be said any more. As after any error, what was hidden, and of which nothing
+            else was to be deleted yet, is back, as far as the storage can be reached.
         """
         look = self._looker.look()
         kept = {**self._report.locked, **self._report.spared}
@@ -94,10 +95,20 @@ class Work:
         self._erase_unneeded(hidden)
 
     def delete_leftovers(self, leftovers: Iterable[LeftoverDecision]) -> None:
-        """Delete what is part of no backup."""
+        """Delete what is part of no backup, and what no backup builds on that stays.
+
+        :raises PruneRefused: nothing can be said any more.
+        """
+        look = self._looker.look()
+        kept = {**self._report.locked, **self._report.spared}
+        look.spare(kept)
+        now = {each.leftover.key for each in look.without(kept).leftovers_deleted}
         uploads: dict[str, list[str]] = {}
         for each in leftovers:
             left = each.leftover
+            if left.key not in now:
+                self._report.spared.setdefault(each.folder, kept.get(each.folder, "it changed just now"))
+                continue
             if left.kind is LeftoverKind.UNFINISHED_UPLOAD:
                 uploads.setdefault(each.folder, []).append(left.key)
             elif left.kind is LeftoverKind.ACCESS_CHECK:
@@ -126,9 +137,10 @@ class Work:
         if not reason and content is not None:
             mark = Mark(key, content, tuple(sorted(entry.bases)), is_erasing=False)
             self._claims.mark(name, mark)
+            hidden[name] = mark  # before the answer, which may be lost
             if not (failed := self._not_deleted([key])):
-                hidden[name] = mark
                 return ""
+            del hidden[name]
             self._claims.unmark(name)
             reason = self._told_of_descriptor(name, failed)
         self._claims.give_back(name)
@@ -162,9 +174,15 @@ class Work:
             self._put_all_back(dict.fromkeys(hidden, "it can't be told who needs it"), hidden)
             raise
         self._put_all_back(needed, hidden)
-        for name, mark in hidden.items():
-            if name not in needed:
-                self._erase(name, mark)
+        unneeded = {name: mark for name, mark in hidden.items() if name not in needed}
+        try:
+            for name in list(unneeded):
+                self._erase(name, unneeded[name])
+                del unneeded[name]
+        except VectorBackupError:
+            whole = [name for name in unneeded if name != self._erasing]
+            self._put_all_back(dict.fromkeys(whole, "the prune has failed"), unneeded)
+            raise
 
     @staticmethod
     def _is_success(catalogue: Catalogue, name: str) -> bool:
@@ -196,14 +214,15 @@ class Work:
         return needed
 
     def _put_all_back(self, needed: Mapping[str, str], hidden: Mapping[str, Mark]) -> None:
-        """Make hidden backups what they were, all that can be.
+        """Make hidden backups what they were, all that can be, and what others build on before these.
 
+        :param hidden: in the order in which they were hidden.
         :raises StorageError: the first that can't.
         """
         first: StorageError | None = None
-        for name, why in needed.items():
+        for name in [each for each in reversed(list(hidden)) if each in needed]:
             try:
-                self._put_back(name, hidden[name], why)
+                self._put_back(name, hidden[name], needed[name])
             except StorageError as error:
                 log.warning("%s has no descriptor, and does not get it back now; the next run will see to it.", name)
                 first = first or error
@@ -233,9 +252,11 @@ class Work:
             self._claims.give_back(name)
             return
         files = self._files(name, mark, listed)
+        self._erasing = name
         self._claims.mark(name, Mark(mark.key, mark.descriptor, mark.bases))
         own = self._claims.keys(name)
-        ranks = [[key for key in rank if key not in own] for rank in deletion_ranks(listed, files)]
+        ordered = deletion_ranks(listed, files, data_first=not self._claims.leaves_marks)
+        ranks = [[key for key in rank if key not in own] for rank in ordered]
         # What is left, if something can't be deleted, must be known for what it is.
         is_gone = all(not self._deleted_or_told(rank) for rank in ranks)
         uploads = list(self._store.list_unfinished_uploads(f"{name}/"))

@@ -98,7 +98,9 @@ def is_part_of_backup(rest: str) -> bool:
     return not _NO_PART.fullmatch(rest)
 
 
-def deletion_ranks(keys: Iterable[str], files: Collection[str]) -> tuple[list[str], list[str], list[str]]:
+def deletion_ranks(
+    keys: Iterable[str], files: Collection[str], *, data_first: bool = False
+) -> tuple[list[str], list[str], list[str]]:
     """Return of the keys in a backup's folder those that belong to the backup, in the order of their deletion.
 
     The nodes' descriptors go first: a server that begins to build on the backup in this moment must not find them, or
@@ -106,6 +108,7 @@ def deletion_ranks(keys: Iterable[str], files: Collection[str]) -> tuple[list[st
     which nothing builds, the descriptors follow the files: these have no looks of their own.
 
     :param files: keys that have no looks of their own, and that descriptors name.
+    :param data_first: whether the descriptors follow in any case, since without them nothing would tell what is left.
     """
     descriptors, data, own = list[str](), list[str](), list[str]()
     for key in sorted(keys):
@@ -114,7 +117,7 @@ def deletion_ranks(keys: Iterable[str], files: Collection[str]) -> tuple[list[st
             own.append(key)
         elif key in files or is_written_by_weaviate(rest):
             (descriptors if rest.rpartition("/")[2] == NODE_NAME else data).append(key)
-    return (data, descriptors, own) if files else (descriptors, data, own)
+    return (data, descriptors, own) if files or data_first else (descriptors, data, own)
 
 
 def is_access_check(rest: str) -> bool:
