@@ -214,6 +214,19 @@ class TestMany:
 
 
 class TestReport:
+    def test_all_that_goes_with_a_backup_is_counted(self, tmp_path: Path) -> None:
+        """And is not told once more, by itself."""
+        pruning = small_chains(tmp_path)
+        pruning.put("third/access-check-1")
+        had = {key: size for name in GONE for key, size in pruning.place.files(name).items()}
+        pruning.put_upload("third/w1/Article/chunk-9")
+        pruning.put("third/notes.txt")
+        report = pruning.prune()
+        assert set(report.deleted) == set(GONE)
+        assert report.total == Deleted(len(had), sum(had.values()), 1)
+        assert pruning.keys("third") == {"third/notes.txt"}
+        assert "not deleted" not in {row[0] for row in report.rows()}
+
     def test_it_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
         pruning = small_chains(tmp_path)

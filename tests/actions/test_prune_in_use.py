@@ -317,6 +317,7 @@ class TestPutBack:
             pruning.store.before = act
             with suppress(Killed):
                 pruning.prune()
+            assert pruning.damage(*pruning.backups()) == {}, number  # bases come back first
             pruning.prune_undisturbed()
             require_whole(pruning, *GONE, *KEPT)
             if not end.was_reached:

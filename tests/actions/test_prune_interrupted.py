@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_vectorbackup.actions import prune_work
+from airflow_provider_vectorbackup.actions.prune_mark import mark_key
 from airflow_provider_vectorbackup.exceptions import StorageError, StorageUnreachable
 from tests.actions.copies import Killed
 from tests.actions.prunes import GONE, KEPT, Nth, Pruning, raising, small_chains
@@ -62,18 +63,42 @@ def test_killed_anywhere(tmp_path: Path) -> None:
     assert number > 90
 
 
-@pytest.mark.parametrize("error", [StorageError, StorageUnreachable, Killed])
-def test_error_anywhere(tmp_path: Path, error: type[BaseException]) -> None:
+def test_killed_anywhere_without_marks(tmp_path: Path) -> None:
+    """Where nothing new can be deleted for a time: what is left is known by the nodes' descriptors, to the end."""
     for number in itertools.count(1):
         pruning = small_chains(tmp_path / str(number))
         kept = kept_of(pruning)
-        pruning.store.before = end = Nth(number, raising(error("No.")))
+        pruning.store.policy = "a retention policy of 86400 seconds"
+        pruning.store.before = end = Nth(number, raising(Killed()), lasts=True)
+        with suppress(Killed):
+            pruning.prune()
+        assert pruning.damage(*pruning.backups()) == {}, number
+        pruning.prune_undisturbed()
+        assert pruning.keys() == kept.keys(), number
+        if not end.was_reached:
+            break
+    assert number > 25
+
+
+@pytest.mark.parametrize(
+    ("when", "error"),
+    [("before", StorageError), ("before", StorageUnreachable), ("before", Killed), ("after", StorageUnreachable)],
+)
+def test_error_anywhere(tmp_path: Path, when: str, error: type[BaseException]) -> None:
+    """Or the answer to any call is lost; all of which nothing may be gone is back."""
+    for number in itertools.count(1):
+        pruning = small_chains(tmp_path / str(number))
+        kept = kept_of(pruning)
+        end = Nth(number, raising(error("No.")))
+        setattr(pruning.store, when, end)
         with suppress(StorageError, Killed):
             pruning.prune()
         assert pruning.damage(*pruning.backups()) == {}, number
         assert pruning.backups() >= set(KEPT)
-        if error is not Killed and "third/" not in pruning.store.called("list"):
-            assert pruning.backups() == {*GONE, *KEPT}, number
+        written = pruning.store.called("write")
+        begun = {name for name in GONE if written.count(mark_key(name)) > 1}
+        if error is not Killed:
+            assert pruning.backups() == {*GONE, *KEPT} - begun, number
         pruning.prune_undisturbed()
         assert pruning.keys() == kept.keys(), number
         if not end.was_reached:

@@ -130,6 +130,26 @@ class TestWhoIsAskedFirst:
         assert report.deleted == {}
         assert pruning.has("root/w1/Article/chunk-1")
 
+    @pytest.mark.parametrize("why", ["leased", "restored", "restored after the first look", "not approved"])
+    def test_what_a_useless_backup_takes_files_from(self, tmp_path: Path, why: str) -> None:
+        """It would go for want of its base's descriptor, and stays; so does its base."""
+        pruning = small_chains(tmp_path)
+        (pruning.root / "full/backup_config.json").unlink()
+        if why == "leased":
+            Leases(FilesystemStore(pruning.place.location), Holder("Dag copy", "copy")).take(["second"], Hold.READ)
+        elif why == "restored":
+            pruning.put_restore("second")
+        elif why == "restored after the first look":
+            pruning.store.before = Once(
+                lambda call: call.name == "write" and call.key.startswith("second/"),
+                lambda: pruning.put_restore("second"),
+            )
+        only = frozenset({"full/"}) if why == "not approved" else None
+        report = pruning.prune(retention=Retention(LAST.rules, delete_damaged=True), only=only)
+        assert set(report.deleted) == ({"third"} if only is None else set())
+        assert pruning.keys("full") == {"full/w1/backup.json", "full/w1/Article/chunk-1"}
+        assert pruning.backups() >= {"second", *KEPT}
+
     def test_lease(self, pruning: Pruning) -> None:
         pruning.put_node("x1")
         leases = Leases(FilesystemStore(pruning.place.location), Holder("Dag copy", "copy"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -21,6 +21,7 @@ from tests.actions.copies import Killed
 from tests.actions.prunes import (
     GONE,
     KEPT,
+    LAST,
     Once,
     PrunedStore,
     Pruning,
@@ -197,6 +198,22 @@ class TestDryRun:
         assert plan.total.objects == sum(key.partition("/")[0] in GONE for key in before)
         assert pruning.place.files() == before
 
+    @pytest.mark.parametrize(
+        "order",
+        [
+            {"retention": Retention(LAST.rules, pinned=frozenset(GONE))},
+            {"retention": Retention((Rules("n", keep_last=1),))},
+            {"only": frozenset()},
+            {"owner": "Dag other"},
+        ],
+        ids=["pinned", "no rule", "not approved", "leased"],
+    )
+    def test_what_has_begun_and_is_not_to_be_finished(self, tmp_path: Path, order: dict[str, Any]) -> None:
+        pruning = killed_once_hidden(tmp_path, *GONE)
+        plan = pruning.plan(**order)
+        assert plan.deleted == pruning.prune(**order).deleted == {}
+        assert plan.spared == dict.fromkeys(GONE, "not for this run to finish")
+
     def test_tells_what_is_in_use(self, pruning: Pruning) -> None:
         pruning.put_restore("second")
         plan = pruning.plan()
@@ -305,43 +322,16 @@ class TestPolicyOnWhatIsNew:
         assert set(pruning.prune_undisturbed().deleted) == {f"{name}/" for name in GONE}
         assert not any(pruning.keys(name) for name in GONE)
 
-
-class TestWhatCanNotBeDeleted:
-    @pytest.mark.parametrize("name", GONE)
-    def test_descriptor(self, pruning: Pruning, name: str) -> None:
-        key = f"{name}/backup_config.json"
-        pruning.store.undeletable = {key}
+    def test_mark_of_before(self, tmp_path: Path) -> None:
+        """It goes with the rest; what is left of the lease has ended."""
+        pruning = killed_once_hidden(tmp_path, *GONE)
+        pruning.end_leases()
+        pruning.store.policy = "a retention policy of 86400 seconds"
         report = pruning.prune()
-        assert report.failed == {key: "AccessDenied"}
-        assert report.spared[name] == "its descriptor can't be deleted: AccessDenied"
-        assert pruning.damage(*GONE[: GONE.index(name) + 1]) == {}
-        assert set(report.deleted) == set(GONE[GONE.index(name) + 1 :])
-        assert not pruning.leases() | pruning.marks()
-        with pytest.raises(DeletionFailed, match=f"{key}: AccessDenied"):
-            report.require_done(fail_on_locked=False)
-
-    @pytest.mark.parametrize("key", ["third/w1/backup.json", "third/w1/Article/chunk-1"])
-    def test_other_objects(self, pruning: Pruning, key: str) -> None:
-        pruning.store.undeletable = {key}
-        report = pruning.prune()
-        assert report.failed == {key: "AccessDenied"}
-        assert set(report.deleted) == {"full", "second"}
-        assert report.unfinished == ["third"]
-        assert pruning.has(key)
-        pruning.store.undeletable = set()
-        report = pruning.prune()
-        assert report.resumed == ("third",)
-        assert pruning.keys("third") == set()
-
-    def test_what_is_there_all_the_same(self, pruning: Pruning) -> None:
-        """A storage that says that it has deleted."""
-        key = "third/w1/Article/chunk-1"
-        pruning.store.after = Once(
-            lambda call: call == Call("delete", "third/_vectorbackup/prune.json"), lambda: pruning.put(key)
-        )
-        report = pruning.prune()
-        assert report.failed == {key: "it is there all the same"}
-        assert set(report.deleted) == {"full", "second"}
+        assert (set(report.deleted), report.failed) == (set(GONE), {})
+        assert pruning.prune().deleted == {}
+        assert not pruning.marks()
+        assert pruning.keys() - pruning.leases() == pruning.keys("root") | pruning.keys("newest")
 
 
 class Blind(PrunedStore):
