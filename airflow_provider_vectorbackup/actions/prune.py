@@ -72,7 +72,7 @@ def plan_prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:
         for name in look.deletions:
             report.deleted[name] = Deleted(entries[name].objects, entries[name].stored_bytes)
         folders = {left.key: left for left in look.catalogue.leftovers}
-        finished = [name for name, mark in look.begun.items() if looker.would_finish(name, mark)]
+        finished = looker.to_finish(look)
         report.spared |= dict.fromkeys(look.begun.keys() - set(finished), "not for this run to finish")
         gone = [(name, folders[f"{name}/"]) for name in finished]
         gone += [(each.leftover.key, each.leftover) for each in look.leftovers_deleted]

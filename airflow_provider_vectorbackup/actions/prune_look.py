@@ -120,7 +120,7 @@ class Looker:
         look.spare(left_alone)
         chosen = replace(look, left_alone=left_alone).without(left_alone)
         # What a failed backup has left in its own folder goes with it.
-        return replace(chosen, leftovers=tuple(e for e in leftovers if e.folder not in chosen.deletions))
+        return replace(chosen, leftovers=tuple(e for e in chosen.leftovers if e.folder not in chosen.deletions))
 
     def without_hindrance(self, look: Look, report: PruneReport) -> Look:
         """Return the look without what somebody uses, or the storage keeps; the report is told why."""
@@ -138,10 +138,17 @@ class Looker:
         report.spared |= {**look.left_alone, **{name: why for name, why in kept.items() if name not in locked}}
         return look.without(kept)
 
-    def would_finish(self, name: str, mark: Mark) -> bool:
-        """Whether a run would finish a deletion that has begun, as far as can be told before it."""
-        is_given_up = self.retention.of(name) and (mark.is_erasing or name not in self.retention.pinned)
-        return bool(is_given_up and not self._not_chosen([name]) and not self._in_use(name))
+    def to_finish(self, look: Look) -> list[str]:
+        """Return the begun deletions that a run would finish, as far as can be told before it."""
+        stay = [name for name, mark in look.begun.items() if not self._is_given_up(name, mark)]
+        for name in stay:
+            if not look.begun[name].is_erasing:
+                stay += [base for base in look.begun[name].bases if base in look.begun and base not in stay]
+        return [name for name in look.begun if name not in stay]
+
+    def _is_given_up(self, name: str, mark: Mark) -> bool:
+        is_ours = self.retention.of(name) and (mark.is_erasing or name not in self.retention.pinned)
+        return bool(is_ours and not self._not_chosen([name]) and not self._in_use(name))
 
     def _not_chosen(self, names: Iterable[str]) -> list[str]:
         return [] if self.only is None else [name for name in names if name not in self.only]

@@ -108,7 +108,7 @@ def deletion_ranks(
     which nothing builds, the descriptors follow the files: these have no looks of their own.
 
     :param files: keys that have no looks of their own, and that descriptors name.
-    :param data_first: whether the descriptors follow in any case, since without them nothing would tell what is left.
+    :param data_first: whether the descriptors go last in any case, since without them nothing would tell what is left.
     """
     descriptors, data, own = list[str](), list[str](), list[str]()
     for key in sorted(keys):
@@ -117,7 +117,9 @@ def deletion_ranks(
             own.append(key)
         elif key in files or is_written_by_weaviate(rest):
             (descriptors if rest.rpartition("/")[2] == NODE_NAME else data).append(key)
-    return (data, descriptors, own) if files or data_first else (descriptors, data, own)
+    if data_first:
+        return data, own, descriptors
+    return (data, descriptors, own) if files else (descriptors, data, own)
 
 
 def is_access_check(rest: str) -> bool:

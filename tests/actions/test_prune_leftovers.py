@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,8 +145,12 @@ class TestWhoIsAskedFirst:
                 lambda call: call.name == "write" and call.key.startswith("second/"),
                 lambda: pruning.put_restore("second"),
             )
-        only = frozenset({"full/"}) if why == "not approved" else None
-        report = pruning.prune(retention=Retention(LAST.rules, delete_damaged=True), only=only)
+        order: dict[str, Any] = {"retention": Retention(LAST.rules, delete_damaged=True)}
+        order |= {"only": frozenset({"full/"})} if why == "not approved" else {}
+        only = order.get("only")
+        if why != "restored after the first look":
+            assert "full/" not in pruning.plan(**order).deleted
+        report = pruning.prune(**order)
         assert set(report.deleted) == ({"third"} if only is None else set())
         assert pruning.keys("full") == {"full/w1/backup.json", "full/w1/Article/chunk-1"}
         assert pruning.backups() >= {"second", *KEPT}

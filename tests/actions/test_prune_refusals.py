@@ -214,6 +214,12 @@ class TestDryRun:
         assert plan.deleted == pruning.prune(**order).deleted == {}
         assert plan.spared == dict.fromkeys(GONE, "not for this run to finish")
 
+    def test_what_has_begun_and_a_pinned_one_builds_on(self, tmp_path: Path) -> None:
+        pruning = killed_once_hidden(tmp_path, *GONE)
+        order = {"retention": Retention(LAST.rules, pinned=frozenset({"third"}))}
+        assert pruning.plan(**order).deleted == {}
+        assert set(pruning.prune(**order).spared) == set(GONE)
+
     def test_tells_what_is_in_use(self, pruning: Pruning) -> None:
         pruning.put_restore("second")
         plan = pruning.plan()

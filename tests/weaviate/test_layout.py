@@ -255,3 +255,10 @@ def test_tenants_without_data(activity: str, left_out: tuple[str, ...]) -> None:
 def test_inactive_tenants_of_1_34_are_left_out() -> None:
     assert tenants_left_out("w1", collection_of(PAIR.node("full"), "Product")) == ("west",)
     assert tenants_left_out("w1", collection_of(tree("pair-1.37.0").node("full"), "Product")) == ()
+
+
+def test_order_of_a_deletion_that_nothing_will_tell_of() -> None:
+    """Where no mark can be left, descriptors go last: without them, nobody could tell what is left."""
+    data, own, node = "x1/w1/Article/chunk-1", "x1/_vectorbackup/manifest.json", "x1/w1/backup.json"
+    assert deletion_ranks([own, node, data], ()) == ([node], [data], [own])
+    assert deletion_ranks([own, node, data], (), data_first=True) == ([data], [own], [node])
