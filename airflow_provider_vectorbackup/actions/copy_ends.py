@@ -139,7 +139,7 @@ def opened(
         if is_dry:
             yield Ends(order, method, source, target)
             return
-        holder = Holder(order.owner, _PURPOSE) if order.owner else Holder.anybody(_PURPOSE)
+        holder = Holder.of(order.owner, _PURPOSE)
         with (
             holding(source, holder, keep_seconds=keep_seconds, release=release) as source_leases,
             holding(target, holder, keep_seconds=keep_seconds, release=release) as leases,

@@ -13,6 +13,7 @@ from airflow_provider_vectorbackup.actions.catalogue import read_catalogue
 from airflow_provider_vectorbackup.actions.copy_source import SourceBackup
 from airflow_provider_vectorbackup.actions.evidence import running_restore
 from airflow_provider_vectorbackup.actions.folders import listed_in
+from airflow_provider_vectorbackup.actions.leases import is_lease
 from airflow_provider_vectorbackup.exceptions import BrokenDescriptor, TargetOccupied
 from airflow_provider_vectorbackup.storage.store import CONNECTIONS, Store, StoredObject
 from airflow_provider_vectorbackup.transfer.digests import digest_parts
@@ -182,7 +183,7 @@ def clear(target: Store, backup: SourceBackup, listed: Mapping[str, StoredObject
     Leases stay.
     """
     target.delete([backup.final.key])
-    target.delete(key for key in listed if key != backup.final.key and f"/{OWN_FOLDER}/lease-" not in key)
+    target.delete(key for key in listed if key != backup.final.key and not is_lease(key))
     for upload in list(target.list_unfinished_uploads(f"{backup.backup_id}/")):
         target.abort(upload)
 

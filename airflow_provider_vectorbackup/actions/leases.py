@@ -53,6 +53,11 @@ class Holder:
     purpose: str
 
     @classmethod
+    def of(cls, owner: str, purpose: str) -> Holder:
+        """Return an owner as a holder; without one, somebody that nobody else is."""
+        return cls(owner, purpose) if owner else cls.anybody(purpose)
+
+    @classmethod
     def anybody(cls, purpose: str) -> Holder:
         """Return one that nobody else is."""
         return cls(f"process {secrets.token_hex(4)}", purpose)
@@ -96,10 +101,6 @@ class Leases:
                 self._store.delete([self._holder.key(backup_id)])
             raise
         self._held[backup_id] = hold
-
-    def key(self, backup_id: str) -> str:
-        """Return where the lease on a backup lies."""
-        return self._holder.key(backup_id)
 
     def give_back(self, backup_ids: Iterable[str]) -> None:
         """Give up leases before all others; those that are not held are no error."""
@@ -177,6 +178,11 @@ def holder_of(store: Store, backup_id: str, now: datetime, but: Holder | None = 
         if (now - stored.modified_at).total_seconds() < seconds:
             return f"{owner} holds a lease on it ({purpose})"
     return ""
+
+
+def is_lease(key: str) -> bool:
+    """Whether a key in a location is that of somebody's lease."""
+    return key.startswith(_prefix(key.partition("/")[0]))
 
 
 def can_be_ended(store: Store, location: Location) -> bool:

@@ -53,7 +53,7 @@ class PruneOrder:
     @property
     def holder(self) -> Holder:
         """Who holds the leases: another each time where there is no owner."""
-        return Holder(self.owner, _PURPOSE) if self.owner else Holder.anybody(_PURPOSE)
+        return Holder.of(self.owner, _PURPOSE)
 
 
 def plan_prune(order: PruneOrder, open_store: OpenStore) -> PruneReport:

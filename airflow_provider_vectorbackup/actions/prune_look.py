@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -62,12 +62,8 @@ class Look:
         :param kept: ids that stay -> why, in words; gets those of their bases that were to be deleted, with or without
             a descriptor.
         """
-        given_up, left = {*self.plan.deletions, *(each.folder for each in self.leftovers_deleted)}, list(kept)
-        while left:
-            name = left.pop()
-            for base in sorted(self.bases_of(name) & given_up - kept.keys()):
-                kept[base] = f"{name} builds on it, and stays"
-                left.append(base)
+        given_up = {*self.plan.deletions, *(each.folder for each in self.leftovers_deleted)}
+        keep_bases(kept, given_up, self.bases_of)
 
     @property
     def leftovers_deleted(self) -> list[LeftoverDecision]:
@@ -193,6 +189,17 @@ class Looker:
         """Whether a copy has begun there, or a descriptor of a node of that very backup is there."""
         keys = list(listed_in(self.store, name))
         return plan_key(name) in keys or any(nodes_descriptors(name, keys, self.store.read))
+
+
+def keep_bases(kept: dict[str, str], given_up: Collection[str], bases_of: Callable[[str], Collection[str]]) -> None:
+    """Add to what is kept, id -> why, all that it builds on and that is given up."""
+    left = list(kept)
+    while left:
+        name = left.pop()
+        for base in sorted(bases_of(name)):
+            if base in given_up and base not in kept:
+                kept[base] = f"{name} builds on it, and stays"
+                left.append(base)
 
 
 def _in_words(locks: Sequence[Lock]) -> str:

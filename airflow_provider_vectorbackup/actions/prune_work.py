@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from airflow_provider_vectorbackup.actions.evidence import running_restore
 from airflow_provider_vectorbackup.actions.folders import listed_in
+from airflow_provider_vectorbackup.actions.leases import is_lease
 from airflow_provider_vectorbackup.actions.prune_claims import Claims
-from airflow_provider_vectorbackup.actions.prune_look import Looker
+from airflow_provider_vectorbackup.actions.prune_look import Looker, keep_bases
 from airflow_provider_vectorbackup.actions.prune_mark import Mark
 from airflow_provider_vectorbackup.actions.stored_descriptors import find_told, plain_files
 from airflow_provider_vectorbackup.backups.catalogue import Catalogue, CatalogueEntry, LeftoverKind
@@ -26,7 +27,7 @@ from airflow_provider_vectorbackup.exceptions import (
 )
 from airflow_provider_vectorbackup.storage.store import Store, UnfinishedUpload
 from airflow_provider_vectorbackup.weaviate.descriptors import global_key, node_key
-from airflow_provider_vectorbackup.weaviate.layout import OWN_FOLDER, deletion_ranks
+from airflow_provider_vectorbackup.weaviate.layout import deletion_ranks
 
 log = logging.getLogger(__name__)
 
@@ -204,13 +205,7 @@ class Work:
                 needed[name] = "the rules do not give it up any more"
             if restore := running_restore(self._store, name):
                 needed.setdefault(name, restore)
-        left = list(needed)
-        while left:
-            name = left.pop()
-            for base in hidden[name].bases:
-                if base in hidden and base not in needed:
-                    needed[base] = f"{name} builds on it, and stays"
-                    left.append(base)
+        keep_bases(needed, hidden, lambda name: hidden[name].bases)
         return needed
 
     def _put_all_back(self, needed: Mapping[str, str], hidden: Mapping[str, Mark]) -> None:
@@ -251,11 +246,10 @@ class Work:
             self._claims.unmark(name)
             self._claims.give_back(name)
             return
-        files = self._files(name, mark, listed)
+        files, ordered = self._ranks(name, mark, listed)
         self._erasing = name
         self._claims.mark(name, Mark(mark.key, mark.descriptor, mark.bases))
         own = self._claims.keys(name)
-        ordered = deletion_ranks(listed, files, data_first=not self._claims.leaves_marks)
         ranks = [[key for key in rank if key not in own] for rank in ordered]
         # What is left, if something can't be deleted, must be known for what it is.
         is_gone = all(not self._deleted_or_told(rank) for rank in ranks)
@@ -273,18 +267,25 @@ class Work:
             size = sum(listed[key].size_bytes for key in ours) + len(mark.descriptor)
             self._report.deleted[as_key or name] = Deleted(len(ours) + bool(mark.key), size, len(uploads))
 
-    def _files(self, name: str, mark: Mark, listed: Collection[str]) -> frozenset[str]:
-        """Return what has no looks of its own, and descriptors name: they are read only where there is such a thing."""
-        known = {key for rank in deletion_ranks(listed, ()) for key in rank}
-        if all(key in known for key in listed):
-            return frozenset()
+    def _ranks(
+        self, name: str, mark: Mark, listed: Collection[str]
+    ) -> tuple[frozenset[str], tuple[list[str], list[str], list[str]]]:
+        """Return what has no looks of its own and descriptors name, and all that is to be deleted, in its order.
+
+        Descriptors are read only where there is something without looks.
+        """
+        data_first = not self._claims.leaves_marks
+        ranks = deletion_ranks(listed, (), data_first=data_first)
+        if sum(map(len, ranks)) == len(listed):
+            return frozenset(), ranks
         keys = [*listed, *([mark.key] if mark.key else [])]
-        return plain_files(name, keys, lambda key: mark.descriptor if key == mark.key else self._store.read(key))
+        files = plain_files(name, keys, lambda key: mark.descriptor if key == mark.key else self._store.read(key))
+        return files, deletion_ranks(listed, files, data_first=data_first)
 
     def _is_gone(self, name: str, files: Collection[str]) -> bool:
         """Whether nothing of a deleted backup is there; else the report is told."""
         ranks = deletion_ranks(listed_in(self._store, name), files)
-        left = [key for rank in ranks for key in rank if not key.startswith(f"{name}/{OWN_FOLDER}/lease-")]
+        left = [key for rank in ranks for key in rank if not is_lease(key)]
         self._report.failed |= dict.fromkeys(left, "it is there all the same")
         return not left
 

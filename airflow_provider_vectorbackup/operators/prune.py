@@ -194,9 +194,8 @@ class PlanPruneOperator(WeaviatePruneBackupsOperator):
         with airflow_errors(), self.unwinding():
             asks = arguments.flag("approval", self.approval)
             is_dry = arguments.flag("dry_run", self.dry_run)
-            arguments.flag(
-                "fail_on_locked", self.fail_on_locked
-            )  # which is for the last step, after somebody was asked
+            # It is for the last step: told before somebody is asked.
+            arguments.flag("fail_on_locked", self.fail_on_locked)
             report: PruneReport = plan_prune(self._order(context), open_store)
             if report.refused and not is_dry:
                 raise PruneRefused(report.refused)

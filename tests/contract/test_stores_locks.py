@@ -8,7 +8,6 @@ holds, retention policies and soft delete of Google's, and all immutable storage
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from tests.contract.stores import ODD_KEYS, Place, at_another_bucket, s3_place, 
 from tests.scripted_server import silent_port
 from tests.services.loopback import session
 from tests.services.object_stores import AzureSettings, GCSSettings, S3Settings
+from tests.services.process import wait_until
 from tests.storage.conftest import shorten_waits
 
 pytestmark = pytest.mark.services
@@ -163,7 +163,7 @@ class TestObjectLock:
         bucket.put("b1/released", ObjectLockLegalHoldStatus="OFF")
         bucket.put("b1/retained", **until(later))
         bucket.put("b2/held", **hold)
-        time.sleep(max(0.0, (passed - datetime.now(UTC)).total_seconds() + 0.1))
+        wait_until(lambda: not list(store.list_locks("b1/a-passed")), 30, "the end of a retention")
         first = [Lock("b1/held", "a legal hold"), Lock("b1/held-and-retained", "a legal hold")]
         first += [Lock("b1/retained", "Object Lock (GOVERNANCE)", later)]
         assert list(store.list_locks("b1/")) == first

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import pytest
 from airflow.sdk import BaseOperator, Context
@@ -17,13 +20,14 @@ from airflow.triggers.base import BaseTrigger
 from airflow_provider_vectorbackup.backups.outcome import Outcome
 from airflow_provider_vectorbackup.triggers.weaviate import WeaviateBackupTrigger, WeaviateRestoreTrigger
 from tests.actions.conftest import TaskMemory
+from tests.meanwhile import started_when
 
 try:
     from airflow.sdk.exceptions import TaskDeferred
 except ImportError:  # Airflow 3.1
     from airflow.exceptions import TaskDeferred  # type: ignore[no-redef]
 
-__all__ = ["Log", "TaskRun", "Trigger", "deferred", "fire", "trigger_of"]
+__all__ = ["Log", "TaskRun", "Trigger", "deferred", "fire", "killed_when", "trigger_of"]
 
 Log = Callable[[], str]
 Trigger = WeaviateBackupTrigger | WeaviateRestoreTrigger
@@ -48,6 +52,22 @@ class TaskRun:
         started = datetime.now(UTC) - timedelta(minutes=1)
         fields = {"ti": self, "dag_run": SimpleNamespace(start_date=started), "task_state_store": self.memory}
         return cast("Context", fields)
+
+
+class Killable(Protocol):
+    def on_kill(self) -> None: ...
+
+
+@contextmanager
+def killed_when(ready: Callable[[], bool], operator: Killable) -> Iterator[None]:
+    """Send this process SIGTERM, to be handled as Airflow's task runner does, once `ready()` is true."""
+    before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
+    killer = started_when(ready, "what is to be killed", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        yield
+    finally:
+        killer.join()
+        signal.signal(signal.SIGTERM, before)
 
 
 def trigger_of(task: Callable[[], object], method_name: str = "execute_complete") -> BaseTrigger:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,7 @@ from airflow_provider_vectorbackup.operators.copy import (
 )
 from airflow_provider_vectorbackup.transfer import moving
 from tests.actions.copies import CHAIN, Copying, Killed, at, change_byte, date, is_chunk
-from tests.meanwhile import started_when
-from tests.operators.contexts import Log, TaskRun
+from tests.operators.contexts import Log, TaskRun, killed_when
 from tests.transfer.acting_store import Call, Faults
 
 KEYS = {
@@ -187,16 +184,11 @@ class TestKilled:
     def test_sigterm_unwinds(self, copying: Copying, run: TaskRun) -> None:
         """A slow copy ends, leaves no lease, and tells in the journal what it moved."""
         operator = copy(copying, backup_id="full", max_mib_per_second=0.005, threads=2)
-        before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
-        killer = started_when(
-            lambda: len(moved_whole(copying)) > 0, "the first chunk", lambda: os.kill(os.getpid(), signal.SIGTERM)
-        )
-        try:
-            with pytest.raises(AirflowException, match="was killed"):
-                operator.execute(run.context)
-        finally:
-            killer.join()
-            signal.signal(signal.SIGTERM, before)
+        with (
+            killed_when(lambda: len(moved_whole(copying)) > 0, operator),
+            pytest.raises(AirflowException, match="was killed"),
+        ):
+            operator.execute(run.context)
         first = set(moved_whole(copying))
         assert copying.backups() == set()
         assert not [key for key in copying.target.stored() if "/lease-" in key]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
@@ -17,7 +14,7 @@ from airflow_provider_vectorbackup.operators import WeaviateCreateBackupOperator
 from airflow_provider_vectorbackup.operators import base as operators_base
 from airflow_provider_vectorbackup.testing import WeaviateStandIn
 from tests.meanwhile import started_when
-from tests.operators.contexts import Log, TaskRun, Trigger, deferred, fire, trigger_of
+from tests.operators.contexts import Log, TaskRun, Trigger, deferred, fire, killed_when, trigger_of
 
 CREATE = "/backups/s3"
 BACKUP = "/backups/s3/x1"
@@ -31,18 +28,6 @@ def create(**fields: Any) -> WeaviateCreateBackupOperator:
 
 def restore(**fields: Any) -> WeaviateRestoreBackupOperator:
     return WeaviateRestoreBackupOperator(task_id="restore", backup_id="x1", poll_interval=0.01, **fields)
-
-
-@contextmanager
-def killed_when(ready: Callable[[], bool], operator: Operator) -> Iterator[None]:
-    """Send this process SIGTERM, to be handled as Airflow's task runner does, once `ready()` is true."""
-    before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
-    killer = started_when(ready, "what is to be killed", lambda: os.kill(os.getpid(), signal.SIGTERM))
-    try:
-        yield
-    finally:
-        killer.join()
-        signal.signal(signal.SIGTERM, before)
 
 
 # Whoever is killed in the midst of opening a connection leaves its socket to the process's end.

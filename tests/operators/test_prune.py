@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,13 +16,11 @@ from airflow_provider_vectorbackup.actions.leases import Hold, Holder, holding
 from airflow_provider_vectorbackup.compat import AirflowException, AirflowFailException
 from airflow_provider_vectorbackup.exceptions import BackupInUse, StorageError, StorageUnreachable
 from airflow_provider_vectorbackup.hooks import storage
-from airflow_provider_vectorbackup.operators import WeaviatePruneBackupsOperator
 from airflow_provider_vectorbackup.storage.store import Lock
 from tests.actions.copies import Killed
 from tests.actions.prunes import Pruning
 from tests.actions.watching import CHAIN
-from tests.meanwhile import started_when
-from tests.operators.contexts import Log, TaskRun
+from tests.operators.contexts import Log, TaskRun, killed_when
 from tests.operators.prunes import GONE, KEYS, TORN, changes, plan, prune, pruning
 from tests.transfer.acting_store import Faults
 
@@ -203,18 +197,6 @@ class TestErrors:
         assert pruning.backups() == {*CHAIN, "whole"}
 
 
-@contextmanager
-def signaled(operator: WeaviatePruneBackupsOperator, ready: Callable[[], bool]) -> Iterator[None]:
-    """Send this process SIGTERM, to be handled as Airflow's task runner does, once `ready()` is true."""
-    before = signal.signal(signal.SIGTERM, lambda *_: operator.on_kill())
-    killer = started_when(ready, "what is to be killed", lambda: os.kill(os.getpid(), signal.SIGTERM))
-    try:
-        yield
-    finally:
-        killer.join()
-        signal.signal(signal.SIGTERM, before)
-
-
 def has_called(pruning: Pruning, count: int, *names: str) -> bool:
     return len(pruning.store.called(*names)) > count
 
@@ -225,7 +207,7 @@ class TestKilled:
         pruning.store.before = lambda call: time.sleep(0.02) if call.name == "delete" else None
         operator = prune(pruning)
         ready = partial(has_called, pruning, 8, "delete")
-        with signaled(operator, ready), pytest.raises(AirflowException, match="Task 'prune' was killed") as caught:
+        with killed_when(ready, operator), pytest.raises(AirflowException, match="Task 'prune' was killed") as caught:
             operator.execute(run.context)
         assert not isinstance(caught.value, AirflowFailException)
         left = set(pruning.place.files())
@@ -239,7 +221,7 @@ class TestKilled:
         pruning.store.before = lambda _: time.sleep(0.02)
         operator = plan(pruning)
         ready = partial(has_called, pruning, 2, "list", "read")
-        with signaled(operator, ready), pytest.raises(AirflowException, match="Task 'plan' was killed"):
+        with killed_when(ready, operator), pytest.raises(AirflowException, match="Task 'plan' was killed"):
             operator.execute(run.context)
 
     def test_after_the_end_nothing_is_unwound(self, pruning: Pruning, run: TaskRun) -> None:
